@@ -1,0 +1,75 @@
+//! The cell core: what orders share. It knows the clock, the rules, the riders and who carries what; it takes the log's
+//! entries one by one, does once per fix what needs doing once, and routes to each order its inputs.
+
+mod core;
+mod rider;
+mod solo;
+#[cfg(test)]
+mod tests;
+
+pub use self::core::{Cell, CellHead, Route, Routed};
+pub use rider::{Carry, Rider};
+pub use solo::{Solo, SoloOutcome};
+
+use super::{
+    command::Command,
+    effect::TimerKind,
+    fix::Fix,
+    ids::{OrderId, RiderId, WarehouseId},
+    rules::Rules,
+    status::Stage,
+    time::UnixMillis,
+};
+
+/// One message of the log: its place, its time and what it says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Stream sequence.
+    pub seq: u64,
+    /// The NATS server's time.
+    pub log_time: UnixMillis,
+    pub input: Input,
+}
+
+/// What the log says, decoded and checked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    Command {
+        order: OrderId,
+        command: Command,
+    },
+    Stage {
+        warehouse: WarehouseId,
+        order: OrderId,
+        stage: Stage,
+    },
+    Fixes {
+        rider: RiderId,
+        sent_time: Option<UnixMillis>,
+        fixes: Vec<Fix>,
+    },
+    Shift {
+        rider: RiderId,
+        on: bool,
+    },
+    /// The rider's orders in the order of their stops.
+    Trip {
+        rider: RiderId,
+        stops: Vec<OrderId>,
+    },
+    Timer {
+        order: OrderId,
+        kind: TimerKind,
+        n: u32,
+    },
+    Clock {
+        scale: u32,
+        cell_time: Option<UnixMillis>,
+    },
+    Rules(Rules),
+    /// What could not be decoded keeps its place in the log.
+    Malformed {
+        field: String,
+        reason: String,
+    },
+}

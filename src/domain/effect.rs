@@ -1,0 +1,180 @@
+//! All side effects of the order core, in one enum. The actor performs them in one exhaustive `match`.
+
+use super::{
+    command::{Answer, Operator},
+    fix::{Fix, FixId, Mark, Verdict},
+    ids::{RiderId, WarehouseId},
+    order::{Facts, Live},
+    quality::Quality,
+    status::{Stage, Status},
+    time::UnixMillis,
+};
+use crate::geo::Point;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What an order asks the shell to do. All of one input's effects become durable together.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Append to the order's history.
+    Row(Box<Row>),
+    /// Change a fix already in the history: a late neighbour changed its mark, or a better fix of the same identity came.
+    Revise(Box<Revision>),
+    /// The published state changed: one version further.
+    Change(Box<Change>),
+    /// Answer the one who asked, if anybody did.
+    Answer(Answer),
+    /// What became of a fix.
+    Verdict(Verdict),
+    /// Issue a picking task to the warehouse.
+    Task(Task),
+    /// Set the timer of this kind to fire once at `due`, replacing an earlier one.
+    SetTimer { kind: TimerKind, n: u32, due: UnixMillis },
+    /// The timer of this kind is of no interest any more.
+    ClearTimer { kind: TimerKind },
+    /// The cell core's map of who carries what has to change. The cell waits for this word.
+    Carry(CarryChange),
+    /// The order exists from now on: tell the directory which cell has it.
+    Register,
+    /// The order reached a final status.
+    Finish,
+}
+
+/// One line of an order's history: every applied input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    pub kind: RowKind,
+    /// The order's version and rev after the input.
+    pub version: u64,
+    pub rev: u64,
+    pub status: Status,
+    pub stage: Option<Stage>,
+    pub by: Operator,
+    /// Cell time at which it was applied.
+    pub at: UnixMillis,
+    /// Where it happened, if known.
+    pub point: Option<Point>,
+    /// Set for fixes.
+    pub fix: Option<RowFix>,
+    /// A reason or a name, for people.
+    pub note: Option<String>,
+}
+
+/// What a history line tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowKind {
+    Create,
+    Pay,
+    Cancel,
+    Assign,
+    Unassign,
+    Deliver,
+    Stage,
+    Fix,
+    Timer,
+}
+
+impl RowKind {
+    /// The name in JSON and the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Pay => "pay",
+            Self::Cancel => "cancel",
+            Self::Assign => "assign",
+            Self::Unassign => "unassign",
+            Self::Deliver => "deliver",
+            Self::Stage => "stage",
+            Self::Fix => "fix",
+            Self::Timer => "timer",
+        }
+    }
+}
+
+/// The part of a history line that only fixes have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowFix {
+    pub rider: RiderId,
+    pub fix: Fix,
+    /// Device time after the clock's correction.
+    pub fix_time: UnixMillis,
+    /// The sender's clock when it sent, if it said so.
+    pub sent_time: Option<UnixMillis>,
+    pub mark: Mark,
+}
+
+/// New content of a fix already in the history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Revision {
+    pub rider: RiderId,
+    pub id: FixId,
+    pub mark: Mark,
+    /// Set where the fix itself is replaced, with its corrected fix time.
+    pub fix: Option<(Fix, UnixMillis)>,
+}
+
+/// The published state before and after one version.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    pub from: u64,
+    pub to: u64,
+    pub at: UnixMillis,
+    /// `None` before the order was created.
+    pub before: Option<(Arc<Facts>, Live)>,
+    pub after: (Arc<Facts>, Live),
+}
+
+/// A picking task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    pub warehouse: WarehouseId,
+    /// Counts the tasks of the order from 1.
+    pub n: u32,
+    pub items: u32,
+}
+
+/// Kinds of an order's timers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimerKind {
+    /// Cancels an order that isn't paid.
+    Unpaid,
+}
+
+impl TimerKind {
+    pub const ALL: [Self; 1] = [Self::Unpaid];
+
+    /// The token in subjects and the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unpaid => "unpaid",
+        }
+    }
+}
+
+impl std::str::FromStr for TimerKind {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|k| k.name() == text).ok_or_else(|| format!("`{text}` is no timer"))
+    }
+}
+
+/// How the map of riders and orders changes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CarryChange {
+    /// `rider` carries the order from `from` on; whoever carried it before, doesn't.
+    Start { rider: RiderId, from: UnixMillis },
+    /// Nobody carries it after `to`.
+    End { to: UnixMillis },
+}
+
+/// What the order needs to know of a rider who takes it over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Handover {
+    /// Where the rider is shown.
+    pub position: Option<super::fix::Position>,
+    /// The rider's stream of fixes so far, so that the track judges the first one by its predecessor.
+    pub quality: Quality,
+    pub stops_ahead: u16,
+}

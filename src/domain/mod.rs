@@ -1,0 +1,26 @@
+//! The order core: pure. It takes inputs and the time and returns effects; it knows no NATS, no SQLite, no clock and no
+//! randomness, so that the state of a cell is a function of its log.
+
+pub mod cell;
+pub mod command;
+pub mod effect;
+pub mod fix;
+pub mod ids;
+pub mod marker;
+pub mod order;
+pub mod quality;
+pub mod rules;
+pub mod status;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod time;
+pub mod track;
+
+pub use command::{Accepted, Action, Answer, Command, KeyId, Operator, OperatorKind, Refusal, Verb};
+pub use effect::{Change, Effect};
+pub use fix::{Fix, FixId, Mark, Position, Verdict};
+pub use ids::{CellId, OrderId, RiderId, UserId, WarehouseId};
+pub use order::{Facts, Live, Order, OrderInput};
+pub use rules::Rules;
+pub use status::{Event, Stage, Status};
+pub use time::{CellClock, UnixMillis};

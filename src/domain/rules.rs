@@ -1,0 +1,84 @@
+//! The thresholds that decisions depend on. They change only by a `control.` message in the log.
+
+use serde::{Deserialize, Serialize};
+
+/// The newest behaviour this program knows. A `control.` message that asks for a newer one is refused, so that during
+/// an upgrade both versions of the program decide alike until operations switch.
+pub const RULES_VERSION: u32 = 1;
+
+/// Thresholds of a cell. Defaults are the product's promises.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rules {
+    /// Which behaviour applies.
+    pub rules_version: u32,
+    /// An order unpaid for so long is cancelled.
+    pub unpaid_ms: i64,
+    /// A fix later than its received time by more than this is refused, after the clock's correction.
+    pub future_ms: i64,
+    /// A fix older than this is refused.
+    pub late_ms: i64,
+    /// Sent and received time may differ by so much before the phone's clock is held to be off: a slow network delays
+    /// a message by seconds without its clock being wrong.
+    pub clock_tolerance_ms: i64,
+    /// Accuracy above this marks a fix, in metres.
+    pub max_accuracy_m: f64,
+    /// A speed above this between fixes marks a jump, in metres per second.
+    pub max_speed_mps: f64,
+    /// So many agreeing fixes re-admit a jump.
+    pub readmit_fixes: u8,
+    /// A rider who stays within this radius (twice 15 m of jitter, and some) …
+    pub dwell_radius_m: f64,
+    /// … for so long stands still, and the marker with them.
+    pub dwell_ms: i64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            rules_version: RULES_VERSION,
+            unpaid_ms: 30 * 60 * 1_000,
+            future_ms: 60 * 1_000,
+            late_ms: 24 * 60 * 60 * 1_000,
+            clock_tolerance_ms: 5_000,
+            max_accuracy_m: 100.0,
+            max_speed_mps: 40.0,
+            readmit_fixes: 3,
+            dwell_radius_m: 35.0,
+            dwell_ms: 30_000,
+        }
+    }
+}
+
+impl Rules {
+    /// Refuses what can't be meant; gives the field and the reason.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.rules_version == 0 || self.rules_version > RULES_VERSION {
+            return Err(("rules_version", format!("must be 1 to {RULES_VERSION}")));
+        }
+        for (field, ms) in [
+            ("unpaid_ms", self.unpaid_ms),
+            ("future_ms", self.future_ms),
+            ("late_ms", self.late_ms),
+            ("clock_tolerance_ms", self.clock_tolerance_ms),
+            ("dwell_ms", self.dwell_ms),
+        ] {
+            if !(0..=30 * 24 * 3_600_000).contains(&ms) {
+                return Err((field, "must be 0 to 30 days in milliseconds".into()));
+            }
+        }
+        for (field, value) in [
+            ("max_accuracy_m", self.max_accuracy_m),
+            ("max_speed_mps", self.max_speed_mps),
+            ("dwell_radius_m", self.dwell_radius_m),
+        ] {
+            if !(value > 0.0 && value <= 100_000.0) {
+                return Err((field, "must be above 0 and at most 100000".into()));
+            }
+        }
+        if self.readmit_fixes == 0 {
+            return Err(("readmit_fixes", "must be at least 1".into()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,131 @@
+//! Random logs for tests: a few orders and riders, every kind of entry, many of them nonsense in their place.
+
+use super::{
+    Action, CellClock, Command, Fix, FixId, KeyId, Operator, OperatorKind, OrderId, RiderId, Rules, Stage, UnixMillis,
+    cell::{Entry, Input},
+    effect::TimerKind,
+    order::{Facts, Money, Place},
+};
+use crate::geo::Point;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::sync::Arc;
+
+pub(crate) const T0: i64 = 1_700_000_000_000;
+
+pub(crate) fn order(n: u32) -> OrderId {
+    format!("o{n}").parse().unwrap()
+}
+
+pub(crate) fn rider(n: u32) -> RiderId {
+    format!("r{n}").parse().unwrap()
+}
+
+pub(crate) fn point(north_m: f64, east_m: f64) -> Point {
+    Point::from_degrees(31.0 + north_m / 111_195.0, 121.0 + east_m / 95_300.0).unwrap()
+}
+
+pub(crate) fn facts() -> Arc<Facts> {
+    Arc::new(Facts {
+        user: "u1".parse().unwrap(),
+        cell: "default".parse().unwrap(),
+        warehouse: Place { id: "w1".parse().unwrap(), name: "一号仓".into(), point: point(0.0, 0.0) },
+        destination: point(2_000.0, 500.0),
+        total: Money { minor: 4_200, currency: "CNY".into() },
+        items: 3,
+        promise: None,
+        route: None,
+        extra: None,
+    })
+}
+
+pub(crate) fn command(action: Action, key: u128) -> Command {
+    let by = Operator { kind: OperatorKind::Operations, id: "alice".into() };
+    Command { action, key: KeyId(key.to_le_bytes()), if_rev: None, by }
+}
+
+pub(crate) fn fix(t_ms: i64, seq: Option<u32>, north_m: f64) -> Fix {
+    Fix {
+        point: point(north_m, 0.0),
+        id: FixId { device_time: UnixMillis(t_ms), seq },
+        accuracy_dm: None,
+        speed_cmps: None,
+        heading_deg: None,
+        battery_pct: None,
+    }
+}
+
+/// A seeded log of `len` entries, one second apart.
+pub(crate) fn log(seed: u64, len: u64, orders: u32, riders: u32) -> Vec<Entry> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    // Times are told by the cell's clock, as those who speed it up must do.
+    let mut clock = CellClock::default();
+    let one = |seq| {
+        let log_time = UnixMillis(T0 + i64::try_from(seq).unwrap() * 1_000);
+        let input = input(&mut rng, clock.advance(log_time), orders, riders);
+        if let Input::Clock { scale, cell_time } = input {
+            clock.set(log_time, scale, cell_time);
+        }
+        Entry { seq, log_time, input }
+    };
+    (1..=len).map(one).collect()
+}
+
+fn input(rng: &mut ChaCha8Rng, now: UnixMillis, orders: u32, riders: u32) -> Input {
+    let order = order(rng.random_range(0..orders));
+    let who = rider(rng.random_range(0..riders));
+    let key = u128::from(rng.random_range(0..40u32)) << 32 | rng.random_range(0..3u128);
+    let reason = rng.random_bool(0.5).then(|| "no stock".to_owned());
+    let if_rev = rng.random_bool(0.1).then(|| rng.random_range(1..6));
+    let send =
+        |action, key| Input::Command { order: order.clone(), command: Command { if_rev, ..command(action, key) } };
+    match rng.random_range(0..100) {
+        0..10 => Input::Command { order, command: command(Action::Create(facts()), key) },
+        10..20 => send(Action::Pay, key | 1 << 100),
+        20..32 => send(Action::Assign { rider: who }, key | 1 << 101),
+        32..34 => send(Action::Unassign, key | 1 << 102),
+        34..38 => {
+            let at = rng.random_bool(0.5).then(|| now.plus(-rng.random_range(0..60_000)));
+            send(Action::Deliver { at, sent: None }, key | 1 << 103)
+        }
+        38..40 => send(Action::Cancel { reason }, key | 1 << 104),
+        40..52 => {
+            let stage = Stage::ALL[rng.random_range(0..Stage::ALL.len())];
+            let warehouse = if rng.random_bool(0.05) { "w2" } else { "w1" };
+            Input::Stage { warehouse: warehouse.parse().unwrap(), order, stage }
+        }
+        52 => Input::Trip { rider: who, stops: vec![order] },
+        53 => Input::Shift { rider: who, on: rng.random_bool(0.5) },
+        54..57 => Input::Timer { order, kind: TimerKind::Unpaid, n: rng.random_range(1..6) },
+        57 => Input::Malformed { field: "payload".into(), reason: "broken".into() },
+        58 if rng.random_bool(0.7) => Input::Rules(Rules {
+            late_ms: rng.random_range(1..24) * 3_600_000,
+            unpaid_ms: rng.random_range(0..20) * 1_000,
+            readmit_fixes: rng.random_range(1..5),
+            ..Rules::default()
+        }),
+        59 if rng.random_bool(0.3) => Input::Clock { scale: [1, 1, 60][rng.random_range(0..3)], cell_time: None },
+        _ => fixes(rng, now, who),
+    }
+}
+
+/// One fix or a few, mostly of the last two minutes, some much later or earlier than may be, one rider's by a clock that is off.
+fn fixes(rng: &mut ChaCha8Rng, now: UnixMillis, rider: RiderId) -> Input {
+    let batch = if rng.random_bool(0.1) { 20 } else { 1 };
+    // One rider's clock is ten minutes fast.
+    let off_ms = if rider == self::rider(1) { 600_000 } else { 0 };
+    let one = |rng: &mut ChaCha8Rng| {
+        let back_s = match rng.random_range(0..50) {
+            0 => rng.random_range(-90..0),
+            1 => rng.random_range(120..90_000),
+            _ => rng.random_range(0..120),
+        };
+        let mut fix = fix(now.0 + off_ms - back_s * 1_000, None, f64::from(rng.random_range(0..3_000)));
+        fix.id.seq = rng.random_bool(0.1).then(|| rng.random_range(0..3));
+        fix.accuracy_dm = rng.random_bool(0.2).then(|| rng.random_range(0..1_300));
+        fix
+    };
+    let fixes = (0..batch).map(|_| one(rng)).collect();
+    let sent_time = (off_ms != 0).then(|| now.plus(off_ms - rng.random_range(0..3_000)));
+    Input::Fixes { rider, sent_time, fixes }
+}
