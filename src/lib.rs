@@ -3,5 +3,10 @@
 //! Layers, each importing only what stands to its left (`tests/tidy.rs` keeps it so):
 //! `geo ← domain ← wire ← ports ← { nats, feed, publish, store, actors, bridge } ← app ← cli ← main`.
 
+pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod geo;
+pub mod metrics;
+pub mod ports;
+pub mod wire;

@@ -1,0 +1,226 @@
+//! Settings: defaults, then a TOML file, then the environment (`TRUNKLINE_HTTP__ADDR`), then the command line. Read once
+//! into [`Settings`], checked once into [`Config`]; nobody else reads the environment.
+
+use crate::domain::CellId;
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// What can be set, as it stands in the file. Every key has a default; an unknown key is refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The cell that this node owns or serves.
+    pub cell: String,
+    /// Where the database and, unless `nats.url` is set, nats-server's store are kept.
+    pub data: PathBuf,
+    /// `tracker` owns the cell, `bridge` serves clients.
+    pub roles: Vec<String>,
+    pub http: HttpSettings,
+    pub nats: NatsSettings,
+    pub tracker: TrackerSettings,
+    pub bridge: BridgeSettings,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSettings {
+    pub addr: String,
+    /// Listen on an address that isn't loopback although there is no authentication yet.
+    pub insecure: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NatsSettings {
+    /// Without it, a nats-server of our own is started and supervised.
+    pub url: Option<String>,
+    /// Of that server; a free one without it.
+    pub port: Option<u16>,
+    /// That server's program; without it, the one on PATH or under `.tools/`.
+    pub server: Option<PathBuf>,
+    /// That server's configuration; without it, `nats.conf` in the working directory if there is one.
+    pub config: Option<PathBuf>,
+    /// Bytes that the cell's log may take, in MiB. At the limit the log refuses, and loses nothing.
+    pub log_max_mib: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrackerSettings {
+    /// How often the owner says every active order's version.
+    pub heartbeat_s: u64,
+    /// An order without input for so long lets its actor go.
+    pub passivate_after_s: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BridgeSettings {
+    /// How often a client hears the versions of what it follows.
+    pub heartbeat_s: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cell: "default".into(),
+            data: "data".into(),
+            roles: vec!["tracker".into(), "bridge".into()],
+            http: HttpSettings::default(),
+            nats: NatsSettings::default(),
+            tracker: TrackerSettings::default(),
+            bridge: BridgeSettings::default(),
+        }
+    }
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self { addr: "127.0.0.1:8080".into(), insecure: false }
+    }
+}
+
+impl Default for TrackerSettings {
+    fn default() -> Self {
+        Self { heartbeat_s: 5, passivate_after_s: 15 * 60 }
+    }
+}
+
+impl Default for BridgeSettings {
+    fn default() -> Self {
+        Self { heartbeat_s: 10 }
+    }
+}
+
+/// Settings that have been checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub cell: CellId,
+    pub data: PathBuf,
+    pub tracker: bool,
+    pub bridge: bool,
+    pub http: SocketAddr,
+    pub insecure: bool,
+    pub nats: NatsSettings,
+    pub owner_heartbeat: Duration,
+    pub passivate_after: Duration,
+    pub client_heartbeat: Duration,
+}
+
+/// Which setting doesn't fit.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("configuration: {0}")]
+    Read(#[from] config::ConfigError),
+    #[error("configuration: {key}: {reason}")]
+    Key { key: &'static str, reason: String },
+}
+
+impl Settings {
+    /// Reads the file, if one is named, and the environment.
+    pub fn read(file: Option<&std::path::Path>) -> Result<Self, ConfigError> {
+        let mut sources = config::Config::builder().add_source(config::Config::try_from(&Self::default())?);
+        if let Some(file) = file {
+            sources = sources.add_source(config::File::from(file).format(config::FileFormat::Toml));
+        }
+        let environment = config::Environment::with_prefix(PREFIX).prefix_separator("_").separator("__");
+        let environment = environment.try_parsing(true).list_separator(",").with_list_parse_key("roles");
+        let environment = environment.source(Some(variables(std::env::vars())));
+        Ok(sources.add_source(environment).build()?.try_deserialize()?)
+    }
+
+    /// Checks every key.
+    pub fn check(self) -> Result<Config, ConfigError> {
+        let bad = |key, reason: String| ConfigError::Key { key, reason };
+        for role in &self.roles {
+            if role != "tracker" && role != "bridge" {
+                return Err(bad("roles", format!("`{role}` is no role; the roles are tracker, bridge")));
+            }
+        }
+        let has = |role: &str| self.roles.iter().any(|r| r == role);
+        if self.roles.is_empty() {
+            return Err(bad("roles", "must name at least one of tracker, bridge".into()));
+        }
+        if self.nats.url.is_none() && !has("tracker") {
+            return Err(bad("nats.url", "is needed by a node that owns no cell".into()));
+        }
+        let seconds = |key, s: u64, most: u64| {
+            if (1..=most).contains(&s) {
+                Ok(Duration::from_secs(s))
+            } else {
+                Err(bad(key, format!("must be 1 to {most} seconds")))
+            }
+        };
+        Ok(Config {
+            cell: self.cell.parse().map_err(|e: crate::domain::ids::IdError| bad("cell", e.to_string()))?,
+            tracker: has("tracker"),
+            bridge: has("bridge"),
+            http: self.http.addr.parse().map_err(|e| {
+                bad("http.addr", format!("`{}` must be an address as 127.0.0.1:8080: {e}", self.http.addr))
+            })?,
+            insecure: self.http.insecure,
+            owner_heartbeat: seconds("tracker.heartbeat_s", self.tracker.heartbeat_s, 60)?,
+            passivate_after: seconds("tracker.passivate_after_s", self.tracker.passivate_after_s, 86_400)?,
+            client_heartbeat: seconds("bridge.heartbeat_s", self.bridge.heartbeat_s, 60)?,
+            data: self.data,
+            nats: self.nats,
+        })
+    }
+}
+
+/// What a setting's name in the environment begins with.
+const PREFIX: &str = "TRUNKLINE";
+
+/// The variables that are settings. Others with our prefix are somebody else's: those that `nats.conf` refers to, and the
+/// command line's own.
+fn variables(all: impl Iterator<Item = (String, String)>) -> std::collections::HashMap<String, String> {
+    const KEYS: [&str; 7] = ["CELL", "DATA", "ROLES", "HTTP", "NATS", "TRACKER", "BRIDGE"];
+    let is_setting = |name: &str| {
+        let key = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('_'));
+        key.is_some_and(|key| KEYS.contains(&key.split("__").next().unwrap_or_default()))
+    };
+    all.filter(|(name, _)| is_setting(name)).collect()
+}
+
+/// The search path for programs, as the environment has it.
+#[allow(clippy::disallowed_methods, reason = "this is the configuration")]
+pub fn search_path() -> Vec<PathBuf> {
+    std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_pass_their_check() {
+        let config = Settings::default().check().unwrap();
+        assert!(config.tracker && config.bridge && config.http.ip().is_loopback());
+    }
+
+    #[test]
+    fn only_settings_are_taken_from_the_environment() {
+        let all = ["TRUNKLINE_HTTP__ADDR", "TRUNKLINE_LOG", "TRUNKLINE_NATS_TOKEN", "TRUNKLINE_CELL", "PATH"];
+        let taken = variables(all.into_iter().map(|name| (name.to_owned(), String::new())));
+        let mut names: Vec<_> = taken.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["TRUNKLINE_CELL", "TRUNKLINE_HTTP__ADDR"]);
+    }
+
+    #[test]
+    fn a_file_is_read_and_wrong_keys_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trunkline.toml");
+        std::fs::write(&path, "cell = \"shanghai\"\n[tracker]\nheartbeat_s = 3\n").unwrap();
+        let config = Settings::read(Some(&path)).unwrap().check().unwrap();
+        assert_eq!((config.cell.as_str(), config.owner_heartbeat), ("shanghai", Duration::from_secs(3)));
+
+        std::fs::write(&path, "[tracker]\nheartbeats = 3\n").unwrap();
+        assert!(Settings::read(Some(&path)).unwrap_err().to_string().contains("heartbeats"));
+
+        let wrong = Settings { cell: "a.b".into(), ..Settings::default() };
+        assert!(wrong.check().unwrap_err().to_string().contains("cell"));
+        let alone = Settings { roles: vec!["bridge".into()], ..Settings::default() };
+        assert!(alone.check().unwrap_err().to_string().contains("nats.url"));
+    }
+}

@@ -1,0 +1,172 @@
+//! Every metric of the process, with its name and labels, in one place.
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+use std::sync::Arc;
+
+/// A label set of one name.
+macro_rules! label {
+    ($(#[$doc:meta])* $type:ident { $field:ident }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+        pub struct $type {
+            pub $field: &'static str,
+        }
+    };
+}
+
+label!(
+    /// A step between a message's log time and a client's socket: `decoded`, `committed`, `published`, `delivered`.
+    Step { step }
+);
+label!(
+    /// What became of a fix: `good`, `inaccurate`, `jump`, `duplicate`, `stale`, `future`, `too_old`,
+    /// `track_full`.
+    VerdictLabel { verdict }
+);
+label!(
+    /// A client protocol: `ws`.
+    Transport { transport }
+);
+label!(
+    /// Why a connection was closed by the server.
+    CloseReason { reason }
+);
+
+/// All of them; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    /// Entries of the log not applied yet: last sequence − cursor.
+    pub backlog: Gauge,
+    pub log_entries: Counter,
+    pub batch_entries: Histogram,
+    pub apply_seconds: Histogram,
+    pub commit_seconds: Histogram,
+    pub latency_seconds: Family<Step, Histogram, fn() -> Histogram>,
+    pub fixes: Family<VerdictLabel, Counter>,
+    pub refusals: Counter,
+    pub dead_letters: Counter,
+    pub order_actors: Gauge,
+    pub order_actor_restarts: Counter,
+    pub passivations: Counter,
+    pub updates_published: Counter,
+    pub outbox_entries: Gauge,
+    pub outbox_set_aside: Counter,
+    pub timers: Gauge,
+    pub feed_restarts: Counter,
+    /// 1 while the node serves its cell.
+    pub cell_serving: Gauge,
+    pub connections: Family<Transport, Gauge>,
+    pub watched_orders: Gauge,
+    pub frames_encoded: Counter,
+    pub frames_delivered: Family<Transport, Counter>,
+    pub connections_closed: Family<CloseReason, Counter>,
+    pub hub_resyncs: Counter,
+}
+
+fn latency() -> Histogram {
+    Histogram::new([0.001, 0.002, 0.003, 0.005, 0.01, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 5.0, 30.0])
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("trunkline");
+        macro_rules! register {
+            ($name:literal, $help:literal, $metric:expr) => {{
+                let metric = $metric;
+                registry.register($name, $help, metric.clone());
+                metric
+            }};
+            ($name:literal, $unit:ident, $help:literal, $metric:expr) => {{
+                let metric = $metric;
+                registry.register_with_unit($name, $help, Unit::$unit, metric.clone());
+                metric
+            }};
+        }
+        let seconds = || Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0]);
+        Self {
+            backlog: register!("backlog", "Log entries not applied yet: last sequence less cursor", Gauge::default()),
+            log_entries: register!("log_entries", "Log entries applied", Counter::default()),
+            batch_entries: register!(
+                "batch_entries",
+                "Log entries in a batch",
+                Histogram::new([1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0])
+            ),
+            apply_seconds: register!("apply", Seconds, "Time to apply a batch", seconds()),
+            commit_seconds: register!("commit", Seconds, "Time of a store transaction", seconds()),
+            latency_seconds: register!(
+                "latency",
+                Seconds,
+                "Time from the log's acceptance of a message to a step of its way to the client",
+                Family::<Step, Histogram, fn() -> Histogram>::new_with_constructor(latency)
+            ),
+            fixes: register!("fixes", "Fixes by what became of them", Family::default()),
+            refusals: register!("refusals", "Commands and other inputs refused", Counter::default()),
+            dead_letters: register!("dead_letters", "Entries that could not be applied", Counter::default()),
+            order_actors: register!("order_actors", "Running order actors", Gauge::default()),
+            order_actor_restarts: register!(
+                "order_actor_restarts",
+                "Order actors restarted after a panic",
+                Counter::default()
+            ),
+            passivations: register!("passivations", "Order actors stopped because they were quiet", Counter::default()),
+            updates_published: register!(
+                "updates_published",
+                "Deltas published on update subjects",
+                Counter::default()
+            ),
+            outbox_entries: register!("outbox_entries", "Outbox entries not acknowledged yet", Gauge::default()),
+            outbox_set_aside: register!(
+                "outbox_set_aside",
+                "Outbox entries kept but not published: larger than NATS takes",
+                Counter::default()
+            ),
+            timers: register!("timers", "Timers running", Gauge::default()),
+            feed_restarts: register!("feed_restarts", "Times the log's consumer was made anew", Counter::default()),
+            cell_serving: register!("cell_serving", "1 while this node serves its cell", Gauge::default()),
+            connections: register!("connections", "Open client connections", Family::default()),
+            watched_orders: register!("watched_orders", "Orders with a local subscriber", Gauge::default()),
+            frames_encoded: register!("frames_encoded", "Frames encoded, once per view", Counter::default()),
+            frames_delivered: register!("frames_delivered", "Frames written to clients", Family::default()),
+            connections_closed: register!(
+                "connections_closed",
+                "Connections closed by the server, by reason",
+                Family::default()
+            ),
+            hub_resyncs: register!(
+                "hub_resyncs",
+                "Times the hub found itself behind an order's owner and read a snapshot",
+                Counter::default()
+            ),
+            registry: Arc::new(registry),
+        }
+    }
+}
+
+impl Metrics {
+    /// OpenMetrics text.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encodes() {
+        let metrics = Metrics::default();
+        metrics.fixes.get_or_create(&VerdictLabel { verdict: "good" }).inc();
+        metrics.latency_seconds.get_or_create(&Step { step: "committed" }).observe(0.002);
+        let text = metrics.encode().unwrap();
+        assert!(text.contains(r#"trunkline_fixes_total{verdict="good"} 1"#), "{text}");
+        assert!(text.contains("trunkline_latency_seconds_bucket"), "{text}");
+    }
+}

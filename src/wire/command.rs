@@ -1,0 +1,363 @@
+//! Payloads of `order.…` and `warehouse.…`: JSON to commands.
+
+use super::{FieldError, merge::without_nulls, parse_json};
+use crate::{
+    domain::{
+        Action, CellId, Facts, KeyId, Operator, OperatorKind, OrderId, RiderId, UnixMillis, UserId, Verb, WarehouseId,
+        ids::is_token,
+        order::{Money, Place, Promise, Route},
+    },
+    geo::{Datum, Point, to_wgs84},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+/// A position in the publisher's datum, degrees.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Coordinates {
+    pub lat: f64,
+    pub lon: f64,
+}
+
+impl Coordinates {
+    /// WGS-84, checked before and after the datum's conversion.
+    pub fn point(self, datum: Datum) -> Result<Point, FieldError> {
+        let off_globe = |e: crate::geo::CoordinateError| FieldError::new(e.field, e.to_string());
+        Point::from_degrees(self.lat, self.lon).map_err(off_globe)?;
+        let (lat, lon) = to_wgs84(datum, self.lat, self.lon);
+        Point::from_degrees(lat, lon).map_err(off_globe)
+    }
+}
+
+/// Payload of `create`. Personal data has no place here: it would be in the log for ever.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateBody {
+    pub user_id: String,
+    #[serde(deserialize_with = "super::object::one")]
+    pub warehouse: WarehouseBody,
+    #[serde(deserialize_with = "super::object::one")]
+    pub destination: Coordinates,
+    pub amount_minor: i64,
+    /// ISO 4217.
+    pub currency: String,
+    pub items: u32,
+    #[serde(default, deserialize_with = "super::object::maybe", skip_serializing_if = "Option::is_none")]
+    pub promise: Option<PromiseBody>,
+    #[serde(default, deserialize_with = "super::object::maybe", skip_serializing_if = "Option::is_none")]
+    pub route: Option<RouteBody>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<Value>,
+    /// What all coordinates of this payload refer to.
+    #[serde(default)]
+    pub datum: Datum,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WarehouseBody {
+    pub id: String,
+    pub name: String,
+    pub lat: f64,
+    pub lon: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromiseBody {
+    pub from_ms: i64,
+    pub to_ms: i64,
+}
+
+/// A planned route: an encoded polyline, or a GeoJSON LineString.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RouteBody {
+    Polyline {
+        polyline: String,
+        /// Decimals: 5 or 6.
+        precision: u8,
+    },
+    GeoJson {
+        #[serde(rename = "type")]
+        kind: String,
+        /// `[lon, lat]`, as GeoJSON has it.
+        coordinates: Vec<(f64, f64)>,
+    },
+}
+
+/// Most points of a planned route.
+pub const MAX_ROUTE_POINTS: usize = 10_000;
+/// Longest free text (a name, a reason), in bytes.
+pub const MAX_TEXT: usize = 500;
+/// Longest `extra`, in bytes of compact JSON.
+pub const MAX_EXTRA: usize = 8_192;
+/// Deepest `extra`. JSON parsers stop at 128 levels, and updates, pages and frames wrap it in some more.
+pub const MAX_EXTRA_DEPTH: usize = 32;
+
+impl CreateBody {
+    /// The checked facts.
+    pub fn facts(self, cell: &CellId) -> Result<Facts, FieldError> {
+        let datum = self.datum;
+        let id = |field: &str, text: &str| FieldError::new(field, format!("`{text}` must be [A-Za-z0-9_-]{{1,64}}"));
+        let WarehouseBody { id: warehouse, name, lat, lon } = self.warehouse;
+        if !(self.currency.len() == 3 && self.currency.bytes().all(|b| b.is_ascii_uppercase())) {
+            return Err(FieldError::new("currency", "must be three capitals of ISO 4217"));
+        }
+        if self.amount_minor < 0 {
+            return Err(FieldError::new("amount_minor", "must not be negative"));
+        }
+        if self.items == 0 {
+            return Err(FieldError::new("items", "must be at least 1"));
+        }
+        let promise = match self.promise {
+            Some(PromiseBody { from_ms, to_ms }) if from_ms > to_ms => {
+                return Err(FieldError::new("promise.from_ms", "must not be after to_ms"));
+            }
+            Some(PromiseBody { from_ms, to_ms }) => {
+                Some(Promise { from: time("promise.from_ms", from_ms)?, to: time("promise.to_ms", to_ms)? })
+            }
+            None => None,
+        };
+        Ok(Facts {
+            user: UserId::try_from(self.user_id.clone()).map_err(|_| id("user_id", &self.user_id))?,
+            cell: cell.clone(),
+            warehouse: Place {
+                id: WarehouseId::try_from(warehouse.clone()).map_err(|_| id("warehouse.id", &warehouse))?,
+                name: text("warehouse.name", name)?,
+                point: Coordinates { lat, lon }.point(datum).map_err(|e| e.within("warehouse"))?,
+            },
+            destination: self.destination.point(datum).map_err(|e| e.within("destination"))?,
+            total: Money { minor: self.amount_minor, currency: self.currency },
+            items: self.items,
+            promise,
+            route: self.route.map(|r| r.route(datum)).transpose()?,
+            extra: self.extra.map(extra).transpose()?.flatten(),
+        })
+    }
+}
+
+impl RouteBody {
+    fn route(self, datum: Datum) -> Result<Route, FieldError> {
+        let degrees: Vec<(f64, f64)> = match self {
+            Self::Polyline { polyline, precision } => decode_polyline(&polyline, precision)?,
+            Self::GeoJson { kind, coordinates } if kind == "LineString" => {
+                coordinates.into_iter().map(|(lon, lat)| (lat, lon)).collect()
+            }
+            Self::GeoJson { .. } => return Err(FieldError::new("route.type", "must be LineString")),
+        };
+        if !(2..=MAX_ROUTE_POINTS).contains(&degrees.len()) {
+            return Err(FieldError::new("route", format!("must have 2 to {MAX_ROUTE_POINTS} points")));
+        }
+        let point =
+            |(i, (lat, lon))| Coordinates { lat, lon }.point(datum).map_err(|e| e.within(&format!("route[{i}]")));
+        Ok(Route { points: degrees.into_iter().enumerate().map(point).collect::<Result<_, _>>()? })
+    }
+}
+
+/// Google's encoded polyline algorithm, precision 5 or 6.
+fn decode_polyline(text: &str, precision: u8) -> Result<Vec<(f64, f64)>, FieldError> {
+    let scale = match precision {
+        5 => 1e5,
+        6 => 1e6,
+        _ => return Err(FieldError::new("route.precision", "must be 5 or 6")),
+    };
+    let bad = || FieldError::new("route.polyline", "is no encoded polyline");
+    let mut bytes = text.bytes();
+    let mut number = || -> Result<Option<i64>, FieldError> {
+        let (mut value, mut shift) = (0i64, 0u32);
+        loop {
+            let Some(byte) = bytes.next() else {
+                return if shift == 0 { Ok(None) } else { Err(bad()) };
+            };
+            let chunk = i64::from(byte.checked_sub(63).filter(|c| *c < 64).ok_or_else(bad)?);
+            if shift > 35 {
+                return Err(bad());
+            }
+            value |= (chunk & 0x1f) << shift;
+            shift += 5;
+            if chunk & 0x20 == 0 {
+                return Ok(Some(if value & 1 == 1 { !(value >> 1) } else { value >> 1 }));
+            }
+        }
+    };
+    let (mut lat, mut lon) = (0i64, 0i64);
+    let mut points = Vec::new();
+    while let Some(d_lat) = number()? {
+        lat += d_lat;
+        lon += number()?.ok_or_else(bad)?;
+        points.push((lat as f64 / scale, lon as f64 / scale));
+    }
+    Ok(points)
+}
+
+fn extra(value: Value) -> Result<Option<String>, FieldError> {
+    if !value.is_object() {
+        return Err(FieldError::new("extra", "must be a JSON object"));
+    }
+    if !shallow(&value, MAX_EXTRA_DEPTH) {
+        return Err(FieldError::new("extra", format!("must nest at most {MAX_EXTRA_DEPTH} deep")));
+    }
+    let text = without_nulls(value).to_string();
+    if text.len() > MAX_EXTRA {
+        return Err(FieldError::new("extra", format!("must be at most {MAX_EXTRA} bytes of JSON")));
+    }
+    Ok((text != "{}").then_some(text))
+}
+
+fn shallow(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels > 0 && items.iter().all(|v| shallow(v, levels - 1)),
+        Value::Object(members) => levels > 0 && members.values().all(|v| shallow(v, levels - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
+}
+
+fn text(field: &str, value: String) -> Result<String, FieldError> {
+    if value.len() > MAX_TEXT {
+        return Err(FieldError::new(field, format!("must be at most {MAX_TEXT} bytes")));
+    }
+    Ok(value)
+}
+
+/// Year 1 to 9999, which every arithmetic on times survives.
+pub(super) fn time(field: &str, ms: i64) -> Result<UnixMillis, FieldError> {
+    if (-62_135_596_800_000..=253_402_300_799_999).contains(&ms) {
+        Ok(UnixMillis(ms))
+    } else {
+        Err(FieldError::new(field, "must be milliseconds since 1970"))
+    }
+}
+
+/// Payload of the other verbs. A field that its verb doesn't take is refused.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CommandBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub if_rev: Option<u64>,
+    /// With `cancel`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// With `assign`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rider: Option<String>,
+    /// With `deliver`: when it happened, by the publisher's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<i64>,
+}
+
+/// Parses a command's payload: what to do, and the `if_rev` that it carries.
+pub fn action(verb: Verb, cell: &CellId, payload: &[u8]) -> Result<(Action, Option<u64>), FieldError> {
+    if verb == Verb::Create {
+        return Ok((Action::Create(Arc::new(parse_json::<CreateBody>(payload)?.facts(cell)?)), None));
+    }
+    let body: CommandBody = if payload.is_empty() { CommandBody::default() } else { parse_json(payload)? };
+    let CommandBody { if_rev, reason, rider, at_ms } = body;
+    let takes = |field: &str, given: bool, by: Verb| {
+        if given && verb != by { Err(FieldError::new(field, format!("`{}` takes none", verb.name()))) } else { Ok(()) }
+    };
+    takes("reason", reason.is_some(), Verb::Cancel)?;
+    takes("rider", rider.is_some(), Verb::Assign)?;
+    takes("at_ms", at_ms.is_some(), Verb::Deliver)?;
+    let action = match verb {
+        Verb::Create | Verb::Pay => Action::Pay,
+        Verb::Cancel => Action::Cancel { reason: reason.map(|r| text("reason", r)).transpose()? },
+        Verb::Assign => {
+            let rider = rider.ok_or_else(|| FieldError::new("rider", "is missing"))?;
+            Action::Assign { rider: RiderId::try_from(rider).map_err(|e| FieldError::new("rider", e.to_string()))? }
+        }
+        Verb::Unassign => Action::Unassign,
+        Verb::Deliver => Action::Deliver { at: at_ms.map(|ms| time("at_ms", ms)).transpose()?, sent: None },
+    };
+    Ok((action, if_rev))
+}
+
+/// Scopes an idempotency key by publisher, order and verb.
+pub fn key_id(by: &Operator, order: &OrderId, verb: &str, key: &str) -> KeyId {
+    let mut hash = Sha256::new();
+    // Lengths keep the parts apart.
+    for part in [by.kind.name(), &by.id, order.as_str(), verb, key] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash.finalize()[..16]);
+    KeyId(id)
+}
+
+/// Longest idempotency key, in bytes.
+pub const MAX_KEY: usize = 200;
+
+/// Checks an idempotency key as its publisher sent it.
+pub fn check_key(key: Option<&str>) -> Result<&str, FieldError> {
+    match key {
+        Some(key) if !key.is_empty() && key.len() <= MAX_KEY => Ok(key),
+        Some(_) => Err(FieldError::new(super::header::IDEMPOTENCY_KEY, format!("must be 1 to {MAX_KEY} bytes"))),
+        None => Err(FieldError::new(super::header::IDEMPOTENCY_KEY, "is missing: every command carries one")),
+    }
+}
+
+/// Parses the publisher header, `kind.id`.
+pub fn publisher(text: Option<&str>) -> Result<Operator, FieldError> {
+    let Some(text) = text else {
+        return Ok(Operator { kind: OperatorKind::System, id: "nats".into() });
+    };
+    let bad = || {
+        FieldError::new(super::header::PUBLISHER, "must be rider.{id}, warehouse.{id}, operations.{id} or system.{id}")
+    };
+    let (kind, id) = text.split_once('.').ok_or_else(bad)?;
+    let kind = OperatorKind::ALL.into_iter().find(|k| k.name() == kind).ok_or_else(bad)?;
+    if is_token(id) { Ok(Operator { kind, id: id.into() }) } else { Err(bad()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create() -> Value {
+        serde_json::json!({
+            "user_id": "u1", "warehouse": {"id": "w1", "name": "W", "lat": 31.2, "lon": 121.4},
+            "destination": {"lat": 31.21, "lon": 121.45}, "amount_minor": 4200, "currency": "CNY", "items": 3
+        })
+    }
+
+    fn field_of(change: impl Fn(&mut Value)) -> String {
+        let mut body = create();
+        change(&mut body);
+        action(Verb::Create, &CellId::default(), body.to_string().as_bytes()).unwrap_err().field
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        assert_eq!(field_of(|b| b["destination"]["lat"] = 91.into()), "destination.lat");
+        assert_eq!(field_of(|b| b["warehouse"]["id"] = "a.b".into()), "warehouse.id");
+        assert_eq!(field_of(|b| b["currency"] = "yuan".into()), "currency");
+        assert_eq!(field_of(|b| b["contact"] = "phone".into()), "contact");
+        assert_eq!(field_of(|b| drop(b.as_object_mut().map(|m| m.remove("items")))), "items");
+        assert_eq!(action(Verb::Assign, &CellId::default(), b"{}").unwrap_err().field, "rider");
+        assert_eq!(action(Verb::Pay, &CellId::default(), br#"{"reason":"x"}"#).unwrap_err().field, "reason");
+        assert_eq!(action(Verb::Pay, &CellId::default(), b"{").unwrap_err().field, "payload");
+    }
+
+    /// The example of the format's published description.
+    #[test]
+    fn decodes_the_published_polyline() {
+        let points = decode_polyline("_p~iF~ps|U_ulLnnqC_mqNvxq`@", 5).unwrap();
+        assert_eq!(points, [(38.5, -120.2), (40.7, -120.95), (43.252, -126.453)]);
+        assert_eq!(decode_polyline("_p~iF", 5).unwrap_err().field, "route.polyline");
+        assert_eq!(decode_polyline("", 4).unwrap_err().field, "route.precision");
+    }
+
+    #[test]
+    fn keys_are_scoped_by_each_part() {
+        let (by, o) = (publisher(Some("system.shop")).unwrap(), "o1".parse().unwrap());
+        let one = key_id(&by, &o, "pay", "k");
+        assert_ne!(one, key_id(&by, &o, "cancel", "k"));
+        assert_ne!(one, key_id(&by, &"o2".parse().unwrap(), "pay", "k"));
+        assert_ne!(one, key_id(&publisher(None).unwrap(), &o, "pay", "k"));
+        assert_eq!(one, key_id(&by, &o, "pay", "k"));
+    }
+}

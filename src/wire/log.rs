@@ -1,0 +1,153 @@
+//! One message of the cell's log, decoded into what the core takes.
+
+use super::{FieldError, command, control, fix, parse_json, subject::LogSubject};
+use crate::domain::{
+    Action, CellId, Command, Operator, OperatorKind, OrderId, RiderId, Stage, UnixMillis, Verb,
+    cell::{Entry, Input},
+};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+/// A message as the log holds it, whatever client read it.
+#[derive(Clone, Copy, Debug)]
+pub struct Raw<'a> {
+    pub seq: u64,
+    pub log_time: UnixMillis,
+    pub subject: &'a str,
+    pub payload: &'a [u8],
+    pub idempotency_key: Option<&'a str>,
+    pub publisher: Option<&'a str>,
+}
+
+/// A digest of a message in its place: the store keeps that of the message at its cursor, and so recognises its log.
+pub fn digest(raw: &Raw<'_>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(raw.seq.to_le_bytes());
+    hash.update(raw.log_time.0.to_le_bytes());
+    hash.update((raw.subject.len() as u64).to_le_bytes());
+    hash.update(raw.subject);
+    hash.update(raw.payload);
+    hash.finalize().into()
+}
+
+/// What the feed hands to the cell: consecutive entries of the log.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub entries: Vec<Received>,
+    /// Of the last entry's message.
+    pub digest: [u8; 32],
+}
+
+/// An entry, and where its publisher waits for the outcome.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub entry: Entry,
+    pub reply: Option<Arc<str>>,
+}
+
+impl Received {
+    /// What it costs to apply, about: its fixes, or 1.
+    pub fn weight(&self) -> usize {
+        match &self.entry.input {
+            Input::Fixes { fixes, .. } => fixes.len().max(1),
+            Input::Command { .. }
+            | Input::Stage { .. }
+            | Input::Shift { .. }
+            | Input::Trip { .. }
+            | Input::Timer { .. }
+            | Input::Clock { .. }
+            | Input::Rules(_)
+            | Input::Malformed { .. } => 1,
+        }
+    }
+}
+
+/// Decodes a message. One that can't be decoded is still an entry, since it has its place and its time: the error says
+/// which field is to blame.
+pub fn decode(raw: Raw<'_>) -> Entry {
+    Entry {
+        seq: raw.seq,
+        log_time: raw.log_time,
+        input: input(raw).unwrap_or_else(|e| Input::Malformed { field: e.field, reason: e.reason }),
+    }
+}
+
+fn input(raw: Raw<'_>) -> Result<Input, FieldError> {
+    let subject: LogSubject =
+        raw.subject.parse().map_err(|e: super::subject::SubjectError| FieldError::new(e.field, e.to_string()))?;
+    match subject {
+        LogSubject::Order { cell, order, verb } => order_input(raw, &cell, order, &verb),
+        LogSubject::Warehouse { warehouse, order, stage, .. } => {
+            if !raw.payload.is_empty() {
+                let NoFields {} = parse_json(raw.payload)?;
+            }
+            let stage = stage.parse::<Stage>().map_err(|e| FieldError::new("stage", e))?;
+            Ok(Input::Stage { warehouse, order, stage })
+        }
+        LogSubject::Rider { rider, verb, .. } => rider_input(raw, rider, &verb),
+        LogSubject::Timer { order, kind, n, .. } => {
+            Ok(Input::Timer { order, kind: kind.parse().map_err(|e: String| FieldError::new("timer", e))?, n })
+        }
+        LogSubject::Control { what, .. } => match what.as_str() {
+            control::CLOCK => {
+                let (scale, cell_time) = control::clock(raw.payload)?;
+                Ok(Input::Clock { scale, cell_time })
+            }
+            control::RULES => Ok(Input::Rules(control::rules(raw.payload)?)),
+            _ => Err(FieldError::new("control", format!("`{what}` is no control message"))),
+        },
+    }
+}
+
+/// A payload that says nothing: `{}`, or nothing at all. The subject says it all.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoFields {}
+
+fn order_input(raw: Raw<'_>, cell: &CellId, order: OrderId, verb: &str) -> Result<Input, FieldError> {
+    let verb = verb.parse::<Verb>().map_err(|e| FieldError::new("verb", e))?;
+    let by = command::publisher(raw.publisher)?;
+    let key = command::check_key(raw.idempotency_key)?;
+    let key = command::key_id(&by, &order, verb.name(), key);
+    let (action, if_rev) = command::action(verb, cell, raw.payload)?;
+    Ok(Input::Command { order, command: Command { action, key, if_rev, by } })
+}
+
+fn rider_input(raw: Raw<'_>, rider: RiderId, verb: &str) -> Result<Input, FieldError> {
+    match verb {
+        "fix" | "fixes" => {
+            let fix::Fixes { sent_time, fixes } =
+                if verb == "fix" { fix::single(raw.payload) } else { fix::batch(raw.payload) }?;
+            Ok(Input::Fixes { rider, sent_time, fixes })
+        }
+        "shift" => Ok(Input::Shift { rider, on: parse_json::<fix::ShiftBody>(raw.payload)?.on }),
+        "trip" => {
+            let stops = parse_json::<fix::TripBody>(raw.payload)?.stops;
+            let id = |(i, stop): (usize, String)| {
+                OrderId::try_from(stop).map_err(|e| FieldError::new(format!("stops[{i}]"), e.to_string()))
+            };
+            Ok(Input::Trip { rider, stops: stops.into_iter().enumerate().map(id).collect::<Result<_, _>>()? })
+        }
+        "delivered" => {
+            let fix::DeliveredBody { order, at_ms, sent_time_ms } = parse_json(raw.payload)?;
+            let order = OrderId::try_from(order).map_err(|e| FieldError::new("order", e.to_string()))?;
+            let by = Operator { kind: OperatorKind::Rider, id: rider.as_str().into() };
+            let at = at_ms.map(|ms| command::time("at_ms", ms)).transpose()?;
+            let sent = fix::sent(sent_time_ms)?;
+            // A stock app knows no keys. What it sends twice has the same time; a new attempt after a refusal (it came
+            // before the order was packed, say) has another. Without a time, each message is an attempt of its own.
+            let own = || at.map_or_else(|| format!("seq-{}", raw.seq), |t| format!("at-{}", t.0));
+            let key = raw.idempotency_key.map_or_else(own, str::to_owned);
+            let key = command::check_key(Some(&key))?;
+            let key = command::key_id(&by, &order, Verb::Deliver.name(), key);
+            Ok(Input::Command {
+                order,
+                command: Command { action: Action::Deliver { at, sent }, key, if_rev: None, by },
+            })
+        }
+        _ => Err(FieldError::new(
+            "verb",
+            format!("`{verb}` is no verb; the verbs are fix, fixes, shift, trip, delivered"),
+        )),
+    }
+}

@@ -1,0 +1,170 @@
+//! What each role sees of the one state: a table of field × view, applied before anything is encoded.
+
+use crate::domain::Status;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A role's way of seeing an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum View {
+    Customer,
+    /// Someone with a share link: as the customer, without amount, address and phone.
+    Shared,
+    Rider,
+    Warehouse,
+    Operations,
+}
+
+impl View {
+    pub const ALL: [Self; 5] = [Self::Customer, Self::Shared, Self::Rider, Self::Warehouse, Self::Operations];
+
+    /// The name in URLs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Customer => "customer",
+            Self::Shared => "shared",
+            Self::Rider => "rider",
+            Self::Warehouse => "warehouse",
+            Self::Operations => "operations",
+        }
+    }
+}
+
+impl std::str::FromStr for View {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|v| v.name() == text)
+            .ok_or_else(|| format!("`{text}` is no role; the roles are customer, shared, rider, warehouse, operations"))
+    }
+}
+
+/// When a view shows a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    Never,
+    Always,
+    /// Only while the order is under way to the door.
+    Delivering,
+    /// Only while delivering, and when the order is among the rider's next [`NEAR_STOPS`] stops.
+    Near,
+    /// With all but the last four digits masked.
+    Masked,
+}
+
+/// A rider's position is shown to a customer when theirs is among so many next stops.
+pub const NEAR_STOPS: u64 = 3;
+
+/// Field × view, columns as in [`View::ALL`]: customer, shared, rider, warehouse, operations. Code, tests and
+/// documentation read this table; a field that isn't in it is shown to nobody.
+pub const FIELDS: &[(&str, [Shown; 5])] = {
+    use Shown::{Always as A, Delivering as D, Masked as M, Near as P, Never as N};
+    &[
+        ("id", [A, A, A, A, A]),
+        ("cell", [A, A, A, A, A]),
+        ("status", [A, A, A, A, A]),
+        ("rev", [N, N, A, A, A]),
+        ("stage", [A, A, A, A, A]),
+        ("user_id", [N, N, N, N, A]),
+        ("warehouse", [A, A, A, A, A]),
+        ("destination", [A, N, A, N, A]),
+        ("amount_minor", [A, N, N, N, A]),
+        ("currency", [A, N, N, N, A]),
+        ("items", [A, A, A, A, A]),
+        ("promise", [A, A, A, A, A]),
+        // Its last point is the door.
+        ("route", [D, N, A, N, A]),
+        ("extra", [A, N, N, A, A]),
+        ("rider", [A, A, A, A, A]),
+        ("position", [P, P, A, N, A]),
+        ("stops_ahead", [D, D, A, N, A]),
+        ("created_at_ms", [A, A, A, A, A]),
+        ("paid_at_ms", [A, N, N, A, A]),
+        ("departed_at_ms", [A, A, A, A, A]),
+        ("completed_at_ms", [A, A, A, A, A]),
+        ("cancelled_at_ms", [A, A, A, A, A]),
+        ("cancel_reason", [A, N, A, A, A]),
+        // Personal data, joined by the bridge from its own bucket.
+        ("contact", [M, N, A, N, A]),
+        ("address", [A, N, A, N, A]),
+        ("notes", [A, N, A, N, A]),
+    ]
+};
+
+/// The part of `state` that `view` may see. `personal` is joined first and goes through the same table.
+pub fn project(view: View, state: &Value, personal: Option<&Value>) -> Value {
+    let mut seen = Map::new();
+    for (field, columns) in FIELDS {
+        let Some(value) = state.get(field).or_else(|| personal.and_then(|p| p.get(field))) else { continue };
+        match columns[view as usize] {
+            Shown::Never => {}
+            Shown::Always => drop(seen.insert((*field).to_owned(), value.clone())),
+            Shown::Delivering if is_delivering(state) => drop(seen.insert((*field).to_owned(), value.clone())),
+            Shown::Near if is_delivering(state) && is_near(state) => {
+                seen.insert((*field).to_owned(), value.clone());
+            }
+            Shown::Delivering | Shown::Near => {}
+            Shown::Masked => drop(seen.insert((*field).to_owned(), masked(value))),
+        }
+    }
+    Value::Object(seen)
+}
+
+fn is_delivering(state: &Value) -> bool {
+    state.get("status").and_then(Value::as_u64) == Some(u64::from(Status::Delivering.code()))
+}
+
+/// Theirs is among the next three stops when at most two lie before it.
+fn is_near(state: &Value) -> bool {
+    state.get("stops_ahead").and_then(Value::as_u64).is_some_and(|ahead| ahead < NEAR_STOPS)
+}
+
+/// Digits but the last four become `*`; of an object, every text member's.
+fn masked(value: &Value) -> Value {
+    match value {
+        Value::String(text) => {
+            let digits = text.chars().filter(|c| c.is_numeric()).count();
+            let mut left = digits.saturating_sub(4);
+            let mask = |c: char| {
+                if c.is_numeric() && left > 0 {
+                    left -= 1;
+                    '*'
+                } else {
+                    c
+                }
+            };
+            Value::String(text.chars().map(mask).collect())
+        }
+        Value::Object(members) => members.iter().map(|(k, v)| (k.clone(), masked(v))).collect(),
+        // Nothing else can hold a phone number that is safe to show in part.
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => Value::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_customer_sees_the_rider_only_while_delivering_and_near() {
+        let state = |status: u8, ahead: u16| json!({"status": status, "stops_ahead": ahead, "position": {"lat": 1.0}});
+        let sees = |s| project(View::Customer, &s, None).get("position").is_some();
+        assert!(sees(state(3, 0)) && sees(state(3, 2)));
+        assert!(!sees(state(3, 3)) && !sees(state(2, 0)) && !sees(state(4, 0)));
+    }
+
+    #[test]
+    fn phones_are_masked_and_unknown_fields_hidden() {
+        let personal = json!({"contact": {"name": "王", "phone": "+86 138 1234 5678"}, "address": "人民路 1"});
+        let state = json!({"id": "o", "status": 2, "secret": 1});
+        let seen = project(View::Customer, &state, Some(&personal));
+        assert_eq!(seen["contact"]["phone"], "+** *** **** 5678");
+        assert_eq!(masked(&json!("１３８１２３４５６７８")), json!("*******５６７８"));
+        assert!(seen.get("secret").is_none());
+        let shared = project(View::Shared, &state, Some(&personal)).to_string();
+        assert!(!shared.contains("5678") && !shared.contains("人民路"));
+    }
+}
