@@ -3,6 +3,7 @@
 //! Layers, each importing only what stands to its left (`tests/tidy.rs` keeps it so):
 //! `geo ← domain ← wire ← ports ← { nats, feed, publish, store, actors, bridge } ← app ← cli ← main`.
 
+pub mod actors;
 pub mod clock;
 pub mod config;
 pub mod domain;

@@ -1,0 +1,285 @@
+//! A batch at work: what its entries did so far, and in the end what is to be committed and announced. Everything is
+//! brought into log order, so that neither the number of waves nor the speed of actors shows.
+
+use super::{
+    order::{PendingImage, Published, ShareOutcome},
+    wave::Place,
+};
+use crate::{
+    domain::{
+        Answer, CellId, OrderId, Refusal, UnixMillis,
+        cell::{Cell, Routed},
+        effect::{CarryChange, Task},
+    },
+    metrics::{Metrics, VerdictLabel},
+    ports::{Announcements, Commit, HistoryItem, OrderCommit, OutboxItem, RunningTimer},
+    wire::{
+        answer::{Acceptance, FixTally, Outcome, RefusalBody},
+        blob, header,
+        log::{Batch, Received},
+        subject,
+        update::OwnDelta,
+    },
+};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub entries: Vec<Received>,
+    digest: [u8; 32],
+    orders: BTreeMap<OrderId, OrderCommit>,
+    published: BTreeMap<OrderId, Published>,
+    timers: BTreeMap<OrderId, Vec<RunningTimer>>,
+    registered: Vec<OrderId>,
+    history: Vec<(Place, HistoryItem)>,
+    updates: Vec<(Place, OrderId, OwnDelta)>,
+    tasks: Vec<(Place, OrderId, Task)>,
+    /// By entry; what an entry's publisher hears, or else finds in `dead.`.
+    answers: BTreeMap<u32, Result<Acceptance, Refusal>>,
+    tallies: BTreeMap<u32, FixTally>,
+    /// Entries set aside because they made an actor fail: dead letters whether or not somebody waits.
+    set_aside: Vec<u32>,
+}
+
+/// A finished batch.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub commit: Commit,
+    pub announcements: Announcements,
+    pub published: Vec<(OrderId, Published)>,
+    /// What the orders' actors would be rehydrated from until the commit is through.
+    pub touched: Vec<OrderId>,
+    pub first_log_time: UnixMillis,
+}
+
+impl Work {
+    pub(super) fn new(batch: Batch) -> Self {
+        Self {
+            entries: batch.entries,
+            digest: batch.digest,
+            orders: BTreeMap::new(),
+            published: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            registered: Vec::new(),
+            history: Vec::new(),
+            updates: Vec::new(),
+            tasks: Vec::new(),
+            answers: BTreeMap::new(),
+            tallies: BTreeMap::new(),
+            set_aside: Vec::new(),
+        }
+    }
+
+    /// Takes what the cell itself decided of an entry.
+    pub(super) fn decided(&mut self, entry: u32, routed: &mut Routed) {
+        if let Some(answer) = routed.answer.take() {
+            self.answers.insert(entry, answer.map(|()| Acceptance { version: 0, rev: 0, status: None }));
+        }
+        for verdict in routed.verdicts.drain(..) {
+            self.tallies.entry(entry).or_default().add(verdict);
+        }
+    }
+
+    /// Takes what a share did to its order. Gives the changes to the map of riders, and the image that the store lacks.
+    pub(super) fn applied(
+        &mut self,
+        order: &OrderId,
+        outcome: ShareOutcome,
+    ) -> (Vec<(Place, CarryChange)>, Option<PendingImage>) {
+        let ShareOutcome {
+            commit,
+            published,
+            history,
+            updates,
+            answers,
+            verdicts,
+            carries,
+            tasks,
+            registered,
+            timers,
+            finished: _,
+        } = outcome;
+        self.history.extend(history);
+        self.updates.extend(updates.into_iter().map(|(place, update)| (place, order.clone(), update)));
+        self.tasks.extend(tasks.into_iter().map(|(place, task)| (place, order.clone(), task)));
+        self.registered.extend(registered.then(|| order.clone()));
+        self.published.extend(published.map(|p| (order.clone(), p)));
+        self.timers.extend(timers.map(|t| (order.clone(), t)));
+        for (place, answer) in answers {
+            let answer = match answer {
+                Answer::Accepted(a) => Ok(Acceptance { version: a.version, rev: a.rev, status: Some(a.status) }),
+                Answer::Refused(refusal) => Err(refusal),
+            };
+            self.answers.insert(place.entry, answer);
+        }
+        for (place, verdict) in verdicts {
+            self.tallies.entry(place.entry).or_default().add(verdict);
+        }
+        let pending = commit.as_ref().map(|c| PendingImage {
+            head: c.head.clone(),
+            chunks: c.chunks.iter().map(|(n, chunk)| (*n, chunk.clone())).collect(),
+        });
+        if let Some(mut commit) = commit {
+            // An earlier wave's chunks and timers that this one didn't touch still have to be stored.
+            if let Some(earlier) = self.orders.remove(order) {
+                commit.timers = commit.timers.or(earlier.timers);
+                let newer: Vec<u32> = commit.chunks.iter().map(|(n, _)| *n).collect();
+                commit.chunks.extend(earlier.chunks.into_iter().filter(|(n, _)| !newer.contains(n)));
+                commit.chunks.sort_by_key(|(n, _)| *n);
+            }
+            self.orders.insert(order.clone(), commit);
+        }
+        (carries, pending)
+    }
+
+    /// Takes note of an entry that made its order's actor fail.
+    pub(super) fn set_aside(&mut self, entry: u32) {
+        self.answers.insert(entry, Err(Refusal::SetAside));
+        self.set_aside.push(entry);
+    }
+
+    /// Brings it all into log order.
+    pub(super) fn finish(mut self, cell: &mut Cell, id: &CellId, metrics: &Metrics) -> Result<Done, blob::BlobError> {
+        self.history.sort_by_key(|(place, _)| *place);
+        self.updates.sort_by_key(|(place, ..)| *place);
+        self.tasks.sort_by_key(|(place, ..)| *place);
+        self.registered.sort();
+        let mut outbox: Vec<OutboxItem> = Vec::new();
+        outbox.extend(self.registered.iter().map(|order| registration(id, order)));
+        outbox.extend(self.tasks.iter().map(|(_, order, task)| picking_task(id, order, task)));
+        let answers = self.settle_publishers(id, &mut outbox, metrics);
+        self.count(metrics);
+
+        let mut riders = Vec::new();
+        for (rider, state) in cell.take_changed() {
+            riders.push((rider, Bytes::from(blob::encode(&state)?)));
+        }
+        let announcements = Announcements {
+            updates: self.updates.into_iter().map(|(_, order, update)| (order, update)).collect(),
+            answers,
+            timers: self.timers.into_iter().collect(),
+            clock: cell.head().clock,
+            outbox: !outbox.is_empty(),
+        };
+        let touched = self.orders.keys().cloned().collect();
+        let commit = Commit {
+            cursor: self.entries.last().map_or(0, |r| r.entry.seq),
+            cursor_digest: self.digest,
+            cell_head: Bytes::from(blob::encode(cell.head())?),
+            cell_time: cell.head().clock.now(),
+            riders,
+            orders: self.orders.into_values().collect(),
+            history: self.history.into_iter().map(|(_, item)| item).collect(),
+            outbox,
+        };
+        let first_log_time = self.entries.first().map_or(UnixMillis(0), |r| r.entry.log_time);
+        Ok(Done { commit, announcements, published: self.published.into_iter().collect(), touched, first_log_time })
+    }
+
+    /// Outcomes for those who wait, dead letters for refusals that nobody waits for.
+    fn settle_publishers(
+        &mut self,
+        id: &CellId,
+        outbox: &mut Vec<OutboxItem>,
+        metrics: &Metrics,
+    ) -> Vec<(std::sync::Arc<str>, Outcome)> {
+        let mut answers = Vec::new();
+        let mut bury = |seq, field: &str, reason: &str| {
+            metrics.dead_letters.inc();
+            outbox.push(dead_letter(id, seq, field, reason));
+        };
+        for (entry, received) in (0u32..).zip(&self.entries) {
+            let seq = received.entry.seq;
+            let answer = self.answers.get(&entry);
+            let refusal = answer.and_then(|a| a.as_ref().err());
+            if let Some(refusal) = refusal {
+                metrics.refusals.inc();
+                if received.reply.is_none() || self.set_aside.contains(&entry) {
+                    bury(seq, refusal.field_name(), &refusal.to_string());
+                }
+            }
+            let tally = self.tallies.get(&entry);
+            let refused_fixes = tally.map_or(0, |t| t.future + t.too_old + t.track_full);
+            if received.reply.is_none() && refused_fixes > 0 {
+                bury(
+                    seq,
+                    "fix_time_ms",
+                    &format!(
+                        "{refused_fixes} fix(es) lie in the future, too far in the past, or beyond what a track holds"
+                    ),
+                );
+            }
+            if let Some(reply) = &received.reply {
+                let outcome = match (answer, tally) {
+                    (Some(Ok(acceptance)), _) => Outcome::Accepted(*acceptance),
+                    (Some(Err(refusal)), _) => Outcome::Refused(RefusalBody::from(refusal)),
+                    (None, Some(tally)) => Outcome::Fixes(tally.clone()),
+                    // A timer or a fix of nobody: nothing to tell, but who asked must not wait.
+                    (None, None) => Outcome::Fixes(FixTally::default()),
+                };
+                answers.push((reply.clone(), outcome));
+            }
+        }
+        answers
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        for tally in self.tallies.values() {
+            let FixTally { good, inaccurate, jump, duplicate, stale, future, too_old, track_full } = tally;
+            for (verdict, n) in [
+                ("good", good),
+                ("inaccurate", inaccurate),
+                ("jump", jump),
+                ("duplicate", duplicate),
+                ("stale", stale),
+                ("future", future),
+                ("too_old", too_old),
+                ("track_full", track_full),
+            ] {
+                if *n > 0 {
+                    metrics.fixes.get_or_create(&VerdictLabel { verdict }).inc_by(u64::from(*n));
+                }
+            }
+        }
+    }
+}
+
+/// Tells the directory which cell has the order; a claim that is there already stays.
+fn registration(cell: &CellId, order: &OrderId) -> OutboxItem {
+    OutboxItem {
+        subject: subject::directory_key(order),
+        headers: Vec::new(),
+        payload: Bytes::copy_from_slice(cell.as_str().as_bytes()),
+    }
+}
+
+fn picking_task(cell: &CellId, order: &OrderId, task: &Task) -> OutboxItem {
+    let Task { warehouse, n, items } = task;
+    let body = serde_json::json!({"order": order.as_str(), "warehouse": warehouse.as_str(), "n": n, "items": items});
+    OutboxItem {
+        subject: subject::task(cell, warehouse, order, *n),
+        headers: Vec::new(),
+        payload: Bytes::from(body.to_string()),
+    }
+}
+
+/// The outbox's publisher adds the message itself.
+fn dead_letter(cell: &CellId, seq: u64, field: &str, reason: &str) -> OutboxItem {
+    let headers = [
+        (header::DEAD_SEQUENCE, seq.to_string()),
+        (header::DEAD_FIELD, one_line(field)),
+        (header::DEAD_REASON, one_line(reason)),
+    ];
+    OutboxItem {
+        subject: subject::dead(cell, seq),
+        headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        payload: Bytes::new(),
+    }
+}
+
+/// A reason may quote its input, and a header must not hold control characters.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
+}
