@@ -10,4 +10,5 @@ pub mod domain;
 pub mod geo;
 pub mod metrics;
 pub mod ports;
+pub mod store;
 pub mod wire;

@@ -1,0 +1,284 @@
+//! A small shop for the tests: a seeded run of orders through their lives, cut into commits wherever a test likes.
+
+use super::{Options, Store};
+use crate::{
+    domain::{
+        CellId, Facts, Fix, FixId, Live, Mark, Operator, OperatorKind, Order, OrderId, Position, RiderId, Stage,
+        Status, UnixMillis,
+        effect::{Revision, Row, RowFix, RowKind, TimerKind},
+        order::{Money, Place},
+        track::Track,
+    },
+    geo::Point,
+    metrics::Metrics,
+    ports::{Commit, HistoryItem, OrderColumns, OrderCommit, OutboxItem},
+    wire::{blob, doc},
+};
+use rand::{Rng, SeedableRng, seq::IndexedRandom};
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// A store in a directory of its own.
+pub(super) fn open() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store =
+        Store::open(&dir.path().join("cell.sqlite"), &CellId::default(), Options::default(), Metrics::default());
+    (dir, store.unwrap())
+}
+
+struct Kept {
+    order: Order,
+    fixes: Vec<(RiderId, FixId)>,
+    chunks: BTreeMap<u32, bytes::Bytes>,
+    touched: bool,
+}
+
+pub(super) struct Shop {
+    rng: ChaCha8Rng,
+    orders: BTreeMap<OrderId, Kept>,
+    seq: u64,
+    commit: Commit,
+    /// Length of each new order's `extra`.
+    pub(super) extra_bytes: usize,
+}
+
+impl Shop {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            orders: BTreeMap::new(),
+            seq: 0,
+            commit: Commit::default(),
+            extra_bytes: 0,
+        }
+    }
+
+    pub(super) fn ids(&self) -> Vec<OrderId> {
+        self.orders.keys().cloned().collect()
+    }
+
+    /// The published state that an order should have.
+    pub(super) fn state(&self, id: &OrderId) -> Value {
+        let order = &self.orders[id].order;
+        doc::order(id, &order.facts, &order.live)
+    }
+
+    /// `steps` random steps, and their commit.
+    pub(super) fn batch(&mut self, steps: usize) -> Commit {
+        for _ in 0..steps {
+            self.step();
+        }
+        self.commit()
+    }
+
+    /// What has happened since the last commit.
+    pub(super) fn commit(&mut self) -> Commit {
+        let mut commit = std::mem::take(&mut self.commit);
+        commit.cursor = self.seq;
+        commit.cursor_digest = [u8::try_from(self.seq % 251).unwrap(); 32];
+        commit.cell_time = UnixMillis(self.now());
+        commit.cell_head = self.seq.to_le_bytes().to_vec().into();
+        for (id, kept) in self.orders.iter_mut().filter(|(_, kept)| kept.touched) {
+            kept.touched = false;
+            commit.orders.push(OrderCommit {
+                order: id.clone(),
+                columns: columns(&kept.order),
+                head: blob::encode(&kept.order).unwrap().into(),
+                chunks: std::mem::take(&mut kept.chunks).into_iter().collect(),
+                timers: Some(kept.order.timers.clone()),
+            });
+        }
+        commit
+    }
+
+    fn now(&self) -> i64 {
+        // Several steps in a millisecond, so that keys tie.
+        1_700_000_000_000 + i64::try_from(self.seq / 5).unwrap()
+    }
+
+    fn step(&mut self) {
+        let ids = self.ids();
+        let id = ids.choose(&mut self.rng).cloned();
+        match (self.rng.random_range(0..8), id) {
+            (0, _) | (_, None) => drop(self.create(&format!("o{}", self.seq))),
+            (1, Some(id)) => self.pay(&id),
+            (2, Some(id)) => self.stage(&id),
+            (3, Some(id)) => self.revise(&id),
+            (_, Some(id)) => self.fix(&id),
+        }
+    }
+
+    pub(super) fn create(&mut self, name: &str) -> OrderId {
+        let id: OrderId = name.parse().unwrap();
+        let warehouse = self.rng.random_range(0..3);
+        let at = UnixMillis(self.now());
+        let facts = Facts {
+            user: "u".parse().unwrap(),
+            cell: CellId::default(),
+            warehouse: Place {
+                id: format!("w{warehouse}").parse().unwrap(),
+                name: format!("仓 {warehouse}"),
+                point: Point { lat_e7: 1, lon_e7: 2 },
+            },
+            destination: Point { lat_e7: 3, lon_e7: 4 },
+            total: Money { minor: self.rng.random_range(0..10_000), currency: "CNY".into() },
+            items: 1,
+            promise: None,
+            route: None,
+            extra: (self.extra_bytes > 0).then(|| format!(r#"{{"x":"{}"}}"#, "y".repeat(self.extra_bytes))),
+        };
+        let live = Live {
+            status: Status::PendingPayment,
+            rev: 1,
+            stage: None,
+            rider: None,
+            position: None,
+            stops_ahead: None,
+            created_at: at,
+            paid_at: None,
+            departed_at: None,
+            completed_at: None,
+            cancelled_at: None,
+            cancel_reason: None,
+        };
+        let order = Order {
+            id: id.clone(),
+            version: 0,
+            facts: Arc::new(facts),
+            live,
+            updated_at: at,
+            carried_since: None,
+            answers: Vec::new(),
+            timers: vec![(TimerKind::Unpaid, 1, at.plus(1_800_000))],
+            timers_set: 1,
+            tasks: 0,
+            track: Track::default(),
+        };
+        self.orders.insert(id.clone(), Kept { order, fixes: Vec::new(), chunks: BTreeMap::new(), touched: true });
+        self.change(&id, RowKind::Create, None, |_| {});
+        id
+    }
+
+    pub(super) fn pay(&mut self, id: &OrderId) {
+        self.orders.get_mut(id).unwrap().order.timers.clear();
+        self.change(id, RowKind::Pay, None, |order| {
+            order.live.status = Status::Paid;
+            order.live.rev += 1;
+        });
+        let subject = format!("task.default.w.{id}.{}", self.seq);
+        let headers = vec![("Nats-Expected-Last-Subject-Sequence".into(), "0".into())];
+        self.commit.outbox.push(OutboxItem { subject, headers, payload: "{}".into() });
+    }
+
+    fn stage(&mut self, id: &OrderId) {
+        self.change(id, RowKind::Stage, None, |order| {
+            order.live.stage = Some(Stage::Packed);
+            order.live.rev += 1;
+        });
+    }
+
+    /// A new fix, which moves the marker.
+    pub(super) fn fix(&mut self, id: &OrderId) {
+        let n = i32::try_from(self.seq).unwrap();
+        let rider: RiderId = format!("r{}", self.rng.random_range(0..3)).parse().unwrap();
+        let device_time = UnixMillis(self.now() - 500);
+        let point = Point { lat_e7: n, lon_e7: -n };
+        let fix = Fix {
+            point,
+            id: FixId { device_time, seq: Some(u32::try_from(self.seq).unwrap()) },
+            accuracy_dm: Some(55),
+            speed_cmps: Some(123),
+            heading_deg: None,
+            battery_pct: Some(50),
+        };
+        let row = RowFix { rider: rider.clone(), fix, fix_time: device_time, sent_time: None, mark: Mark::Good };
+        let kept = self.orders.get_mut(id).unwrap();
+        kept.fixes.push((rider.clone(), fix.id));
+        if kept.fixes.len().is_multiple_of(5) {
+            let n = u32::try_from(kept.fixes.len() / 5 - 1).unwrap();
+            kept.chunks.insert(n, format!("chunk {n} of {id} at {}", self.seq).into());
+        }
+        self.change(id, RowKind::Fix, Some(row), |order| {
+            order.live.rider = Some(rider);
+            let position =
+                Position { point, fix_time: device_time, speed_cmps: None, heading_deg: None, accuracy_dm: None };
+            order.live.position = Some(position);
+        });
+    }
+
+    /// Another mark for a fix of the past, or another fix in its place.
+    pub(super) fn revise(&mut self, id: &OrderId) {
+        let kept = self.orders.get_mut(id).unwrap();
+        self.seq += 1;
+        let Some((rider, fix_id)) = kept.fixes.choose(&mut self.rng).cloned() else { return };
+        let fix = self.rng.random_bool(0.5).then(|| {
+            let point = Point { lat_e7: 77, lon_e7: 88 };
+            let fix = Fix {
+                point,
+                id: fix_id,
+                accuracy_dm: Some(10),
+                speed_cmps: None,
+                heading_deg: Some(9),
+                battery_pct: None,
+            };
+            (fix, fix_id.device_time.plus(1))
+        });
+        let revision = Box::new(Revision { rider, id: fix_id, mark: Mark::Jump, fix });
+        kept.touched = true;
+        self.commit.history.push(HistoryItem::Revise { order: id.clone(), revision });
+    }
+
+    fn change(&mut self, id: &OrderId, kind: RowKind, fix: Option<RowFix>, act: impl FnOnce(&mut Order)) {
+        self.seq += 1;
+        let at = UnixMillis(self.now());
+        let kept = self.orders.get_mut(id).unwrap();
+        let (facts, before) = (Arc::clone(&kept.order.facts), kept.order.live.clone());
+        act(&mut kept.order);
+        kept.touched = true;
+        let order = &mut kept.order;
+        let before = (order.version > 0).then_some((&*facts, &before));
+        let patch = doc::diff(id, before, (&order.facts, &order.live));
+        order.version += 1;
+        order.updated_at = at;
+        let row = Row {
+            kind,
+            version: order.version,
+            rev: order.live.rev,
+            status: order.live.status,
+            stage: order.live.stage,
+            by: Operator { kind: fix.as_ref().map_or(OperatorKind::System, |_| OperatorKind::Rider), id: "x".into() },
+            at,
+            point: None,
+            fix,
+            note: None,
+        };
+        let state = format!("state at {}", self.seq).into();
+        self.commit.riders.push((format!("r{}", self.seq % 3).parse().unwrap(), state));
+        self.commit.history.push(HistoryItem::Append {
+            seq: self.seq,
+            order: id.clone(),
+            row: Box::new(row),
+            patch: Some(patch.to_string().into()),
+        });
+    }
+}
+
+fn columns(order: &Order) -> OrderColumns {
+    let Order { version, facts, live, updated_at, .. } = order;
+    OrderColumns {
+        user_id: facts.user.to_string(),
+        warehouse_id: facts.warehouse.id.to_string(),
+        warehouse_name: facts.warehouse.name.clone(),
+        rider_id: live.rider.as_ref().map(ToString::to_string),
+        status: live.status.code(),
+        stage: live.stage.map(Stage::name),
+        version: *version,
+        rev: live.rev,
+        total_minor: facts.total.minor,
+        currency: facts.total.currency.clone(),
+        create_time: live.created_at,
+        update_time: *updated_at,
+        complete_time: live.completed_at,
+    }
+}
