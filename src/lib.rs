@@ -4,6 +4,7 @@
 //! `geo ← domain ← wire ← ports ← { nats, feed, publish, store, actors, bridge } ← app ← cli ← main`.
 
 pub mod actors;
+pub mod bridge;
 pub mod clock;
 pub mod config;
 pub mod domain;

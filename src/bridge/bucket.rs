@@ -1,0 +1,160 @@
+//! A key-value bucket as the bridge needs it, and the two ways to have one: JetStream's, and memory for tests.
+
+use async_nats::jetstream::{self, kv};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+use tokio::sync::OnceCell;
+
+/// The bucket can't be reached.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("bucket {bucket}: {reason}")]
+pub struct BucketError {
+    pub bucket: String,
+    pub reason: String,
+}
+
+/// What is done with a bucket. Keys are order ids, or `{id}.{suffix}`.
+pub trait Bucket: Send + Sync + std::fmt::Debug + 'static {
+    /// The value and its revision.
+    fn get(&self, key: &str) -> BoxFuture<'static, Result<Option<(u64, Bytes)>, BucketError>>;
+    /// Writes what isn't there; gives its revision, or `None` if something is.
+    fn create(&self, key: &str, value: Bytes) -> BoxFuture<'static, Result<Option<u64>, BucketError>>;
+    fn put(&self, key: &str, value: Bytes) -> BoxFuture<'static, Result<(), BucketError>>;
+    /// Writes over the value of `revision`; does nothing if that is not the newest any more.
+    fn replace(&self, key: &str, value: Bytes, revision: u64) -> BoxFuture<'static, Result<(), BucketError>>;
+    /// Removes the value and its history; with `revision`, only if it is still that one.
+    fn purge(&self, key: &str, revision: Option<u64>) -> BoxFuture<'static, Result<(), BucketError>>;
+}
+
+/// A JetStream bucket, looked up when it is first needed: it may be made after this node starts.
+#[derive(Clone, Debug)]
+pub struct NatsBucket {
+    js: jetstream::Context,
+    name: &'static str,
+    store: Arc<OnceCell<kv::Store>>,
+}
+
+impl NatsBucket {
+    pub fn new(js: jetstream::Context, name: &'static str) -> Self {
+        Self { js, name, store: Arc::default() }
+    }
+
+    async fn store(&self) -> Result<&kv::Store, BucketError> {
+        self.store.get_or_try_init(|| self.js.get_key_value(self.name)).await.map_err(|e| self.error(e))
+    }
+
+    fn error(&self, reason: impl ToString) -> BucketError {
+        BucketError { bucket: self.name.into(), reason: reason.to_string() }
+    }
+}
+
+impl Bucket for NatsBucket {
+    fn get(&self, key: &str) -> BoxFuture<'static, Result<Option<(u64, Bytes)>, BucketError>> {
+        let (this, key) = (self.clone(), key.to_owned());
+        Box::pin(async move {
+            let entry = this.store().await?.entry(key).await.map_err(|e| this.error(e))?;
+            Ok(entry.filter(|e| e.operation == kv::Operation::Put).map(|e| (e.revision, e.value)))
+        })
+    }
+
+    fn create(&self, key: &str, value: Bytes) -> BoxFuture<'static, Result<Option<u64>, BucketError>> {
+        let (this, key) = (self.clone(), key.to_owned());
+        Box::pin(async move {
+            match this.store().await?.create(key, value).await {
+                Ok(revision) => Ok(Some(revision)),
+                Err(e) if e.kind() == kv::CreateErrorKind::AlreadyExists => Ok(None),
+                Err(e) => Err(this.error(e)),
+            }
+        })
+    }
+
+    fn put(&self, key: &str, value: Bytes) -> BoxFuture<'static, Result<(), BucketError>> {
+        let (this, key) = (self.clone(), key.to_owned());
+        Box::pin(async move { this.store().await?.put(key, value).await.map(drop).map_err(|e| this.error(e)) })
+    }
+
+    fn replace(&self, key: &str, value: Bytes, revision: u64) -> BoxFuture<'static, Result<(), BucketError>> {
+        let (this, key) = (self.clone(), key.to_owned());
+        Box::pin(async move {
+            match this.store().await?.update(key, value, revision).await {
+                Err(e) if e.kind() == kv::UpdateErrorKind::WrongLastRevision => Ok(()),
+                updated => updated.map(drop).map_err(|e| this.error(e)),
+            }
+        })
+    }
+
+    fn purge(&self, key: &str, revision: Option<u64>) -> BoxFuture<'static, Result<(), BucketError>> {
+        let (this, key) = (self.clone(), key.to_owned());
+        Box::pin(async move {
+            match this.store().await?.purge_expect_revision(key, revision).await {
+                // Somebody's newer value stands there: not what was to go.
+                Err(e) if revision.is_some() && e.kind() == kv::UpdateErrorKind::WrongLastRevision => Ok(()),
+                purged => purged.map_err(|e| this.error(e)),
+            }
+        })
+    }
+}
+
+/// Entries with their revisions, and the last revision given.
+type Entries = (HashMap<String, (u64, Bytes)>, u64);
+
+/// A bucket in memory, which counts its reads.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryBucket(Arc<Mutex<Entries>>, Arc<AtomicUsize>);
+
+impl MemoryBucket {
+    /// Reads so far.
+    pub fn reads(&self) -> usize {
+        self.1.load(Ordering::Relaxed)
+    }
+}
+
+impl Bucket for MemoryBucket {
+    fn get(&self, key: &str) -> BoxFuture<'static, Result<Option<(u64, Bytes)>, BucketError>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        let value = self.0.lock().0.get(key).cloned();
+        Box::pin(std::future::ready(Ok(value)))
+    }
+
+    fn create(&self, key: &str, value: Bytes) -> BoxFuture<'static, Result<Option<u64>, BucketError>> {
+        let (entries, last) = &mut *self.0.lock();
+        let made = (!entries.contains_key(key)).then(|| {
+            *last += 1;
+            entries.insert(key.to_owned(), (*last, value));
+            *last
+        });
+        Box::pin(std::future::ready(Ok(made)))
+    }
+
+    fn put(&self, key: &str, value: Bytes) -> BoxFuture<'static, Result<(), BucketError>> {
+        let (entries, last) = &mut *self.0.lock();
+        *last += 1;
+        entries.insert(key.to_owned(), (*last, value));
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn replace(&self, key: &str, value: Bytes, revision: u64) -> BoxFuture<'static, Result<(), BucketError>> {
+        let (entries, last) = &mut *self.0.lock();
+        if let Some(entry) = entries.get_mut(key).filter(|(at, _)| *at == revision) {
+            *last += 1;
+            *entry = (*last, value);
+        }
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn purge(&self, key: &str, revision: Option<u64>) -> BoxFuture<'static, Result<(), BucketError>> {
+        let entries = &mut self.0.lock().0;
+        if revision.is_none_or(|r| entries.get(key).is_some_and(|(at, _)| *at == r)) {
+            entries.remove(key);
+        }
+        Box::pin(std::future::ready(Ok(())))
+    }
+}

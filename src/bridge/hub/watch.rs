@@ -1,0 +1,325 @@
+//! One watched order: merges snapshots, deltas and heartbeats of its owner, and knows when it is behind.
+//!
+//! Sans-IO: it is told what was heard and says what to ask. The rules: a delta applies only where its `from` is the
+//! version here; what is behind the owner's word (a gap, a newer epoch, a heartbeat ahead) is made good by a snapshot;
+//! a lower epoch is not believed. What was heard is remembered as `goal`, so that a read that answers with something
+//! older doesn't end the search.
+//!
+//! Personal data have no version and may be erased at any time: each new follower waits until they are read again, once
+//! for all who wait. A change of them is shown as a snapshot, and nobody resumes over it.
+
+use super::{
+    Follower, FollowerId, HubOptions, Lens, Resume,
+    channel::{Channel, Encoder, Merged, Reach},
+};
+use crate::{
+    bridge::outbox::{Outbox, Pulse},
+    domain::{OrderId, Status, UnixMillis},
+    metrics::Metrics,
+    wire::{
+        client::{Recovery, ServerFrame},
+        merge,
+        problem::Problem,
+        query::{Deltas, Snapshot},
+        update::Update,
+    },
+};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+#[derive(Debug)]
+struct Held {
+    to: u64,
+    at: UnixMillis,
+    log_time: UnixMillis,
+    patch: Value,
+}
+
+/// A question to the owner's history, for one follower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AskBase {
+    pub(super) id: FollowerId,
+    pub(super) since: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Watch {
+    encoder: Encoder,
+    merged: Option<Merged>,
+    /// The furthest (epoch, version) that an owner has named.
+    goal: (u64, u64),
+    /// Deltas that came too early, by (epoch, from).
+    held: BTreeMap<(u64, u64), Held>,
+    held_max: usize,
+    ring_max: usize,
+    /// When the present owner was last heard.
+    heard: Option<Duration>,
+    silence: Duration,
+    pulse: Arc<Pulse>,
+    channels: HashMap<Lens, Channel>,
+    /// When personal data were read last.
+    personal_at: Duration,
+    /// The version at which they changed last: who was there has what may have been erased.
+    personal_changed: Option<u64>,
+    /// Followers that wait for the first snapshot, or for the personal data as they are now.
+    waiting: BTreeMap<FollowerId, Follower>,
+    /// Followers that wait for the owner's history.
+    asking: BTreeMap<FollowerId, (Follower, u64)>,
+}
+
+impl Watch {
+    pub(super) fn new(order: OrderId, options: &HubOptions, metrics: Metrics) -> Self {
+        Self {
+            encoder: Encoder { topic: format!("order/{order}"), order, metrics },
+            merged: None,
+            goal: (0, 0),
+            held: BTreeMap::new(),
+            held_max: options.held_max,
+            ring_max: options.ring_max,
+            heard: None,
+            silence: options.owner_heartbeat * 5 / 2,
+            pulse: Arc::default(),
+            channels: HashMap::new(),
+            personal_at: Duration::ZERO,
+            personal_changed: None,
+            waiting: BTreeMap::new(),
+            asking: BTreeMap::new(),
+        }
+    }
+
+    /// Whether nobody follows.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.asking.is_empty() && self.channels.values().all(Channel::is_empty)
+    }
+
+    /// Whether the owner has named something that isn't here yet, or nothing is.
+    pub(super) fn is_behind(&self) -> bool {
+        self.merged.as_ref().is_none_or(|m| (m.epoch, m.version) < self.goal)
+    }
+
+    pub(super) fn is_loaded(&self) -> bool {
+        self.merged.is_some()
+    }
+
+    /// Whether somebody gets nothing yet.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// When personal data were read last.
+    pub(super) fn personal_at(&self) -> Duration {
+        self.personal_at
+    }
+
+    /// Takes the owner's word.
+    pub(super) fn on_update(&mut self, update: Update, now: Duration) {
+        let (epoch, version) = match &update {
+            Update::Delta { epoch, to, .. } => (*epoch, *to),
+            Update::Heartbeat { epoch, version } => (*epoch, *version),
+        };
+        let known = self.merged.as_ref().map_or(0, |m| m.epoch).max(self.goal.0);
+        if epoch < known {
+            return;
+        }
+        self.heard = Some(now);
+        self.goal = self.goal.max((epoch, version));
+        if let Update::Delta { epoch, from, to, at_ms, log_time_ms, patch } = update {
+            let here = self.merged.as_ref().map(|m| (m.epoch, m.version));
+            if here.is_none_or(|here| (epoch, to) > here) {
+                self.held.insert((epoch, from), Held { to, at: at_ms, log_time: log_time_ms, patch });
+            }
+            if self.drain_held() {
+                // Shown already, delta by delta.
+            } else if self.held.len() > self.held_max {
+                // The oldest is the likeliest to be in the snapshot that is being read.
+                self.held.pop_first();
+            }
+        }
+        self.tick(now);
+    }
+
+    /// Applies held deltas that fit now. Each is shown by itself: one change, one frame.
+    fn drain_held(&mut self) -> bool {
+        let Some(merged) = &mut self.merged else { return false };
+        let mut applied = false;
+        while let Some(held) = self.held.remove(&(merged.epoch, merged.version)) {
+            merge::patch(&mut merged.state, &held.patch);
+            (merged.version, merged.at) = (held.to, held.at);
+            for channel in self.channels.values_mut() {
+                channel.advance(&self.encoder, merged, Some(held.log_time));
+            }
+            applied = true;
+        }
+        let here = (merged.epoch, merged.version);
+        self.held.retain(|(epoch, _), held| (*epoch, held.to) > here);
+        applied
+    }
+
+    /// Takes a snapshot, unless it is older than what is here, and the personal data with it. Gives questions to the
+    /// owner's history.
+    pub(super) fn on_snapshot(&mut self, snapshot: Snapshot, personal: Option<Value>, now: Duration) -> Vec<AskBase> {
+        let Snapshot { epoch, version, at_ms, state } = snapshot;
+        if self.merged.as_ref().is_none_or(|m| (epoch, version) >= (m.epoch, m.version)) {
+            self.take_snapshot(Snapshot { epoch, version, at_ms, state }, &personal, now);
+        }
+        self.on_personal(personal, now)
+    }
+
+    fn take_snapshot(&mut self, snapshot: Snapshot, personal: &Option<Value>, now: Duration) {
+        let Snapshot { epoch, version, at_ms, state } = snapshot;
+        if epoch >= self.goal.0 {
+            self.heard = Some(now);
+            self.goal = self.goal.max((epoch, version));
+        }
+        // Personal data that differ are shown by themselves, without a version.
+        let personal = self.merged.take().map_or_else(|| personal.clone(), |m| m.personal);
+        let merged = self.merged.insert(Merged { epoch, version, at: at_ms, state, personal });
+        for channel in self.channels.values_mut() {
+            channel.advance(&self.encoder, merged, None);
+        }
+        self.drain_held();
+        self.tick(now);
+    }
+
+    /// Takes the personal data as they are now, and adds those who waited for them. Gives questions to the owner's
+    /// history.
+    pub(super) fn on_personal(&mut self, personal: Option<Value>, now: Duration) -> Vec<AskBase> {
+        let Some(merged) = &mut self.merged else { return Vec::new() };
+        self.personal_at = now;
+        if merged.personal != personal {
+            merged.personal = personal;
+            self.personal_changed = Some(merged.version);
+            for channel in self.channels.values_mut() {
+                channel.advance(&self.encoder, merged, None);
+            }
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        waiting.into_values().filter_map(|follower| self.admit(follower)).collect()
+    }
+
+    /// Takes a follower, who waits for the state (if there is none yet) and for the personal data.
+    pub(super) fn follow(&mut self, follower: Follower) {
+        if self.waiting.contains_key(&follower.id) || self.asking.contains_key(&follower.id) {
+            // One answer per question, so that a client can tell which it is reading: the latest brings the state.
+            let how = if follower.resume.is_some() { Recovery::Resumed } else { Recovery::Fresh };
+            let _ = follower.outbox.push(self.encoder.subscribed(how));
+        }
+        self.remove(follower.id);
+        // Heartbeats don't speak of a topic between question and answer.
+        follower.outbox.end(&self.encoder.order);
+        self.waiting.insert(follower.id, follower);
+    }
+
+    /// Brings a follower to where the order is; may give a question whose answer goes to [`Self::on_base`].
+    fn admit(&mut self, follower: Follower) -> Option<AskBase> {
+        let Some(merged) = &self.merged else {
+            self.waiting.insert(follower.id, follower);
+            return None;
+        };
+        let Follower { id, outbox, lens, resume, generation } = follower;
+        let channel = self.channels.entry(lens).or_insert_with(|| Channel::new(lens, merged, self.ring_max));
+        let reach = reach(channel, merged, resume, self.personal_changed);
+        match (resume, reach) {
+            (None, _) => channel.start(&self.encoder, &self.pulse, (id, outbox), Recovery::Fresh),
+            (Some(_), Reach::Gone) => channel.start(&self.encoder, &self.pulse, (id, outbox), Recovery::Reset),
+            (Some(r), Reach::Here) => channel.resume(&self.encoder, &self.pulse, (id, outbox), r.version),
+            (Some(r), Reach::Ask) => {
+                self.asking.insert(id, (Follower { id, outbox, lens, resume, generation }, r.version));
+                return Some(AskBase { id, since: r.version });
+            }
+        }
+        None
+    }
+
+    /// The owner's history as it was asked for, or `None` where it has none.
+    pub(super) fn on_base(&mut self, ask: AskBase, history: Option<Deltas>) {
+        // An answer to an earlier question of the same connection is no answer to the present one.
+        if self.asking.get(&ask.id).is_none_or(|(_, since)| *since != ask.since) {
+            return;
+        }
+        let (Some((follower, since)), Some(merged)) = (self.asking.remove(&ask.id), &self.merged) else { return };
+        let Follower { id, outbox, lens, resume, generation: _ } = follower;
+        let channel = self.channels.entry(lens).or_insert_with(|| Channel::new(lens, merged, self.ring_max));
+        match (history, reach(channel, merged, resume, self.personal_changed)) {
+            (_, Reach::Here) => channel.resume(&self.encoder, &self.pulse, (id, outbox), since),
+            (Some(history), Reach::Ask) if history.epoch == merged.epoch => {
+                channel.resume_from(&self.encoder, &self.pulse, (id, outbox), (since, &history.base), merged);
+            }
+            (Some(_) | None, Reach::Ask | Reach::Gone) => {
+                channel.start(&self.encoder, &self.pulse, (id, outbox), Recovery::Reset);
+            }
+        }
+    }
+
+    /// The client doesn't want it any more.
+    pub(super) fn unfollow(&mut self, id: FollowerId, outbox: &Outbox) {
+        self.remove(id);
+        outbox.end(&self.encoder.order);
+        let frame = ServerFrame::Unsubscribed { topic: self.encoder.topic.clone() };
+        // A shut outbox has nobody to tell.
+        let _ = outbox.push(self.encoder.encode(&frame, None));
+    }
+
+    /// Takes a connection off the lists.
+    pub(super) fn remove(&mut self, id: FollowerId) {
+        self.waiting.remove(&id);
+        self.asking.remove(&id);
+        for channel in self.channels.values_mut() {
+            channel.remove(id);
+        }
+    }
+
+    /// Refuses all who wait.
+    pub(super) fn refuse(&mut self, problem: &Problem) {
+        let frame = ServerFrame::Error { topic: Some(self.encoder.topic.clone()), problem: problem.clone() };
+        let frame = self.encoder.encode(&frame, None);
+        for follower in std::mem::take(&mut self.waiting).into_values() {
+            let _ = follower.outbox.refuse(&self.encoder.order, follower.generation, frame.clone());
+        }
+    }
+
+    /// Looks at the time: whether the owner is silent.
+    pub(super) fn tick(&mut self, now: Duration) {
+        let heard = self.heard.is_some_and(|at| now.saturating_sub(at) <= self.silence);
+        // What has ended changes no more, and an hour later its owner says no more of it.
+        let ended = self.merged.as_ref().is_some_and(|m| is_final(&m.state));
+        self.pulse.set((heard || ended) && !self.is_behind());
+    }
+
+    /// Takes off the lists whose outbox is shut: its connection is gone, whether it could say so or not.
+    pub(super) fn sweep(&mut self) {
+        self.waiting.retain(|_, follower| !follower.outbox.is_shut());
+        self.asking.retain(|_, (follower, _)| !follower.outbox.is_shut());
+        self.channels.values_mut().for_each(Channel::sweep);
+    }
+
+    /// Drops channels that nobody has followed for `linger`: they would be projected at every change.
+    pub(super) fn drop_idle_channels(&mut self, now: Duration, linger: Duration) {
+        self.channels.retain(|_, channel| {
+            if !channel.is_empty() {
+                channel.idle_since = None;
+                return true;
+            }
+            now.saturating_sub(*channel.idle_since.get_or_insert(now)) < linger
+        });
+    }
+}
+
+fn is_final(state: &Value) -> bool {
+    let code = state.get("status").and_then(Value::as_u64).and_then(|code| u8::try_from(code).ok());
+    code.and_then(|code| Status::try_from(code).ok()).is_some_and(Status::is_final)
+}
+
+/// How a client gets from where it was to what the channel shows now.
+fn reach(channel: &Channel, merged: &Merged, resume: Option<Resume>, personal_changed: Option<u64>) -> Reach {
+    match resume {
+        Some(r) if r.epoch == merged.epoch && personal_changed.is_none_or(|at| r.version > at) => {
+            channel.reach(r.version)
+        }
+        Some(_) | None => Reach::Gone,
+    }
+}

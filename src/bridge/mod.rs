@@ -1,0 +1,202 @@
+//! What clients see of Trunkline: REST, `/v1/ws`, and the hub behind both.
+//!
+//! The bridge knows NATS subjects and [`source::SnapshotSource`], never an actor: it runs beside the owner of a cell or
+//! on a node of its own, and a fault of the owner reaches it as silence. Whatever leaves a node for the outside passes
+//! a port ([`source`], [`log`], [`bucket`]), so that everything here is tested without a broker.
+//!
+//! ```text
+//! HTTP ─▶ rest ─▶ desk ─▶ Log (JetStream) … answer ─▶ desk ─▶ HTTP
+//! update.… ─▶ hub shard: watch (merged state) ─▶ channel (one per view and datum) ─▶ outboxes ─▶ ws
+//! ```
+
+pub mod bucket;
+pub mod datum;
+pub mod desk;
+pub mod health;
+pub mod hub;
+pub mod log;
+pub mod outbox;
+pub mod personal;
+pub mod principal;
+pub mod reject;
+mod rest;
+mod serve;
+pub mod session;
+pub mod source;
+mod ws;
+
+pub use serve::{BindError, check_bind};
+
+use crate::{bridge::source::SourceError, domain::CellId, metrics::Metrics, wire::subject};
+use async_nats::jetstream;
+use std::{sync::Arc, time::Duration};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Settings of the bridge, each with the reason for its default.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Sockets at once. One costs tens of kilobytes at worst, so the default fits a small machine with room to spare.
+    pub connections_max: usize,
+    /// A client that sends no whole request head within this time is cut off (slow-header attacks).
+    pub header_timeout: Duration,
+    /// The same for a request's body; a phone on a poor network gets 1,000 fixes (150 kB) across in this time.
+    pub body_timeout: Duration,
+    /// A batch of 1,000 fixes or a route of 10,000 points fits several times.
+    pub body_max_bytes: usize,
+    /// How long a command waits for its outcome. An election of the log's leader may take most of it.
+    pub answer_timeout: Duration,
+    /// Commands that wait at once; beyond it, 503. At 5,000/s and 50 ms each, 250 wait.
+    pub answers_max: usize,
+    /// What is asked of the cell's owner is answered from memory or an index.
+    pub query_timeout: Duration,
+    /// Heartbeat to clients. Proxies cut idle connections at 60 s; the product promises 10.
+    pub heartbeat: Duration,
+    /// Topics of one connection: an operations screen follows hundreds of orders, nobody thousands.
+    pub topics_max: usize,
+    /// Subscribes and unsubscribes of one connection in the long run (all its topics twice over at once): each may cost a
+    /// read. Who scrolls a list sends a few a second.
+    pub subscribes_per_s: u32,
+    /// A client's frame: the longest legal one is under 200 bytes.
+    pub frame_max_bytes: usize,
+    /// Bad frames until the connection is closed: more than a client's mistake, less than an attack.
+    pub bad_frames_max: u32,
+    /// Frames and bytes that wait for one connection. A snapshot with a route of 10,000 points is some 400 kB.
+    pub outbox_max_frames: usize,
+    pub outbox_max_bytes: usize,
+    /// A close frame that isn't taken within this time isn't taken at all.
+    pub close_timeout: Duration,
+    pub hub: hub::HubOptions,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            connections_max: 20_000,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(20),
+            body_max_bytes: 1 << 20,
+            answer_timeout: Duration::from_secs(10),
+            answers_max: 4_096,
+            query_timeout: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(10),
+            topics_max: 1_000,
+            subscribes_per_s: 50,
+            frame_max_bytes: 16 << 10,
+            bad_frames_max: 10,
+            outbox_max_frames: 4_096,
+            outbox_max_bytes: 4 << 20,
+            close_timeout: Duration::from_secs(1),
+            hub: hub::HubOptions::default(),
+        }
+    }
+}
+
+/// Everything outside that the bridge talks to.
+#[derive(Clone, Debug)]
+pub struct Ports {
+    pub source: Arc<dyn source::SnapshotSource>,
+    pub updates: Arc<dyn source::Updates>,
+    pub log: Arc<dyn log::Log>,
+    pub directory: Arc<dyn bucket::Bucket>,
+    pub personal: Arc<dyn bucket::Bucket>,
+}
+
+/// One per node.
+#[derive(Clone, Debug)]
+pub struct Bridge {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) options: Options,
+    pub(crate) cell: CellId,
+    pub(crate) ports: Ports,
+    pub(crate) personal: Arc<personal::PersonalData>,
+    pub(crate) desk: desk::Desk,
+    pub(crate) hub: hub::Hub,
+    pub(crate) health: Arc<health::Health>,
+    pub(crate) metrics: Metrics,
+    pub(crate) tracker: TaskTracker,
+    pub(crate) cancel: CancellationToken,
+}
+
+impl Bridge {
+    /// Over NATS. Tasks run on `tracker` until `cancel`.
+    pub fn new(
+        options: Options,
+        client: async_nats::Client,
+        js: jetstream::Context,
+        cell: CellId,
+        metrics: Metrics,
+        tracker: TaskTracker,
+        cancel: CancellationToken,
+    ) -> Self {
+        let nats = Arc::new(source::NatsSource::new(client.clone(), cell.clone(), options.query_timeout));
+        let ports = Ports {
+            source: nats.clone(),
+            updates: nats,
+            log: Arc::new(log::NatsLog::new(client, js.clone())),
+            directory: Arc::new(bucket::NatsBucket::new(js.clone(), subject::DIRECTORY_BUCKET)),
+            personal: Arc::new(bucket::NatsBucket::new(js, subject::PERSONAL_BUCKET)),
+        };
+        Self::with_ports(options, ports, cell, metrics, tracker, cancel)
+    }
+
+    /// Over anything: what tests use.
+    pub fn with_ports(
+        options: Options,
+        ports: Ports,
+        cell: CellId,
+        metrics: Metrics,
+        tracker: TaskTracker,
+        cancel: CancellationToken,
+    ) -> Self {
+        let personal = Arc::new(personal::PersonalData::new(ports.personal.clone()));
+        let hub = hub::Hub::start(
+            options.hub.clone(),
+            ports.source.clone(),
+            ports.updates.clone(),
+            personal.clone(),
+            metrics.clone(),
+            (&tracker, &cancel),
+        );
+        let health = Arc::new(health::Health::default());
+        let bounds = (options.answers_max, options.answer_timeout);
+        let desk = desk::Desk::start(ports.log.clone(), health.clone(), bounds, &tracker, cancel.clone());
+        let inner = Inner { options, cell, ports, personal, desk, hub, health, metrics, tracker, cancel };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// What `/readyz` says and commands obey; the app sets it while its own cell can't serve.
+    pub fn health(&self) -> Arc<health::Health> {
+        self.inner.health.clone()
+    }
+
+    /// The hub behind every transport.
+    pub fn hub(&self) -> &hub::Hub {
+        &self.inner.hub
+    }
+
+    /// All routes.
+    pub fn router(&self) -> axum::Router {
+        rest::router(self.inner.clone())
+    }
+
+    /// Serves connections until the cancellation, then lets requests under way finish (the tracker waits for them).
+    pub async fn serve(&self, listener: tokio::net::TcpListener) {
+        serve::serve(self.inner.clone(), self.router(), listener).await;
+    }
+}
+
+/// A part of the system that doesn't answer, as a problem.
+impl From<SourceError> for crate::wire::problem::Problem {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Question(error) => error.into(),
+            SourceError::Unreachable(_) | SourceError::Unavailable(_) | SourceError::Garbled(_) => {
+                Self::new(503, "unavailable", "The cell doesn't answer").with_detail(error.to_string())
+            }
+        }
+    }
+}

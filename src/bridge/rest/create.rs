@@ -1,0 +1,117 @@
+//! `POST /v1/orders`: the one command that also touches the directory and personal data.
+//!
+//! Before it is published: the body is checked; the order's place in the directory is claimed; its personal data are
+//! written, shown to nobody yet ([`crate::bridge::personal`]). Afterwards the outcome settles them.
+//! A try that ends in between changes nothing that a repetition doesn't put right.
+
+use super::commands::{answer, check, id};
+use crate::{
+    bridge::{
+        Inner,
+        desk::Order,
+        personal::hex,
+        principal::{Params, Principal},
+        reject::{Json, Key, Query, Rejection},
+    },
+    domain::{Operator, OrderId, Verb},
+    wire::{
+        FieldError,
+        answer::{Acceptance, Outcome},
+        command::{check_key, key_id, publisher},
+        parse_json,
+        personal::Personal,
+        problem::Problem,
+        query::OrderQuery,
+        subject::LogSubject,
+    },
+};
+use axum::{
+    extract::State,
+    http::{StatusCode, header::LOCATION},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// The answer: where the order is, and how.
+#[derive(Serialize)]
+struct Created {
+    id: OrderId,
+    #[serde(flatten)]
+    acceptance: Acceptance,
+}
+
+pub(super) async fn create(
+    State(bridge): State<Arc<Inner>>,
+    Query(mut params): Query<Params>,
+    Key(key): Key,
+    Json(payload): Json,
+) -> Result<Response, Rejection> {
+    let by = Principal::take(&mut params)?.publisher()?;
+    params.end()?;
+    let key = check_key(key.as_deref())?.to_owned();
+    let mut body: Map<String, Value> = parse_json(&payload)?;
+    let operator = publisher(Some(by))?;
+    let order = take_id(&mut body, &operator, &key)?;
+    let personal = Personal::take(&mut body)?;
+    let payload = Bytes::from(Value::Object(body).to_string());
+    let subject =
+        LogSubject::Order { cell: bridge.cell.clone(), order: order.clone(), verb: Verb::Create.name().into() };
+    let command = Order { subject, payload, idempotency_key: Some(key.clone()), publisher: by.into() };
+    check(&command)?;
+    // Before anything is written, the directory and personal data included.
+    bridge.health.check()?;
+
+    let exists = !claim(&bridge, &order).await? && is_known(&bridge, &order).await?;
+    let key = key_id(&operator, &order, Verb::Create.name(), &key);
+    let written = bridge.personal.write(&order, key, personal, exists).await?;
+    let outcome = match bridge.desk.submit(command).await {
+        Ok(outcome) => outcome,
+        // What was written stays, unsettled: the create may be in the log, and then it is this order's.
+        Err(error) => return Err(error.into()),
+    };
+    let accepted = matches!(outcome, Outcome::Accepted(_));
+    bridge.personal.settle(&order, key, written, accepted).await?;
+    match outcome {
+        Outcome::Accepted(acceptance) => {
+            let location = format!("/v1/orders/{order}");
+            let created = axum::Json(Created { id: order, acceptance });
+            Ok((StatusCode::CREATED, [(LOCATION, location)], created).into_response())
+        }
+        Outcome::Fixes(_) | Outcome::Refused(_) => answer(outcome),
+    }
+}
+
+/// The order's id: given, or made of the key, so that a repetition means the same order.
+fn take_id(body: &mut Map<String, Value>, by: &Operator, key: &str) -> Result<OrderId, Rejection> {
+    match body.remove("id") {
+        Some(Value::String(text)) => id("id", &text),
+        Some(_) => Err(FieldError::new("id", "must be text").into()),
+        None => {
+            // Any order will do for the scope: the id isn't known yet.
+            let scope = id("id", "new")?;
+            id("id", &format!("o-{}", hex(key_id(by, &scope, Verb::Create.name(), key))))
+        }
+    }
+}
+
+/// Claims the order for this cell. Whether the claim is new; an order of another cell is refused.
+async fn claim(bridge: &Inner, order: &OrderId) -> Result<bool, Rejection> {
+    let cell = Bytes::copy_from_slice(bridge.cell.as_str().as_bytes());
+    if bridge.ports.directory.create(order.as_str(), cell.clone()).await?.is_some() {
+        return Ok(true);
+    }
+    match bridge.ports.directory.get(order.as_str()).await? {
+        Some((_, owner)) if owner != cell => {
+            let problem = Problem::new(409, "order_exists", "The order exists already").with_field("order");
+            Err(problem.with_detail("the id belongs to an order of another cell").into())
+        }
+        Some(_) | None => Ok(false),
+    }
+}
+
+async fn is_known(bridge: &Inner, order: &OrderId) -> Result<bool, Rejection> {
+    Ok(bridge.ports.source.order(OrderQuery { order: order.clone() }).await?.is_some())
+}

@@ -1,0 +1,130 @@
+//! Reads over HTTP: asked of the cell's owner, projected through the role's view, in the client's datum.
+
+use super::commands::id;
+use crate::{
+    bridge::{
+        Inner,
+        datum::{convert_order, convert_place, converted},
+        hub::Lens,
+        principal::{self, Params, Principal, take_datum},
+        reject::{Path, Query, Rejection},
+        source::Found,
+    },
+    domain::{OrderId, RiderId, Status, UnixMillis},
+    wire::{
+        FieldError,
+        problem::Problem,
+        query::{
+            CellState, ListQuery, MAX_PAGE, OrderPage, OrderQuery, RiderQuery, RiderState, Snapshot, TrackPage,
+            TrackQuery,
+        },
+        view::project,
+    },
+};
+use axum::{Json, extract::State};
+use serde_json::Value;
+use std::sync::Arc;
+
+type Answer<T> = Result<Json<T>, Rejection>;
+
+fn found<T>(found: Found<T>, field: &str) -> Result<T, Rejection> {
+    found?.ok_or_else(|| {
+        let kind = format!("unknown_{field}");
+        Problem::new(404, &kind, &format!("There is no such {field}")).with_field(field).into()
+    })
+}
+
+/// A snapshot as a lens shows it.
+fn shown(lens: Lens, mut snapshot: Snapshot, personal: Option<&Value>) -> Snapshot {
+    snapshot.state = project(lens.view, &snapshot.state, personal);
+    convert_order(&mut snapshot.state, lens.datum);
+    snapshot
+}
+
+/// `GET /v1/orders/{order}`
+pub(super) async fn order(
+    State(bridge): State<Arc<Inner>>,
+    Path(order): Path<String>,
+    Query(mut params): Query<Params>,
+) -> Answer<Snapshot> {
+    let order: OrderId = id("order", &order)?;
+    let lens = principal::take_lens(&mut params)?;
+    params.end()?;
+    let snapshot = found(bridge.ports.source.order(OrderQuery { order: order.clone() }).await, "order")?;
+    let personal = bridge.personal.of(&order).await?;
+    Ok(Json(shown(lens, snapshot, personal.as_ref())))
+}
+
+/// `GET /v1/orders?status=&rider=&warehouse=&created_from_ms=&created_to_ms=&cursor=&limit=`. Lists hold no personal
+/// data: who needs an order's asks for the order.
+pub(super) async fn orders(State(bridge): State<Arc<Inner>>, Query(mut params): Query<Params>) -> Answer<OrderPage> {
+    let lens = principal::take_lens(&mut params)?;
+    let status = params.parse::<u8>("status")?.map(Status::try_from).transpose();
+    let limit = params.parse::<u32>("limit")?;
+    if limit.is_some_and(|limit| !(1..=MAX_PAGE).contains(&limit)) {
+        return Err(FieldError::new("limit", format!("must be 1 to {MAX_PAGE}")).into());
+    }
+    let ask = ListQuery {
+        status: status.map_err(|e| FieldError::new("status", e))?,
+        rider: params.parse("rider")?,
+        warehouse: params.parse("warehouse")?,
+        created_from_ms: params.parse("created_from_ms")?.map(UnixMillis),
+        created_to_ms: params.parse("created_to_ms")?.map(UnixMillis),
+        cursor: params.take("cursor"),
+        limit,
+    };
+    params.end()?;
+    // The owner knows no page only where it can't read the cursor.
+    let page = bridge.ports.source.orders(ask).await?;
+    let page = page.ok_or_else(|| FieldError::new("cursor", "is none of a previous page"))?;
+    let orders = page.orders.into_iter().map(|snapshot| shown(lens, snapshot, None)).collect();
+    Ok(Json(OrderPage { orders, next: page.next }))
+}
+
+/// `GET /v1/orders/{order}/track?after=`
+pub(super) async fn below_order(
+    State(bridge): State<Arc<Inner>>,
+    Path((order, what)): Path<(String, String)>,
+    Query(mut params): Query<Params>,
+) -> Answer<TrackPage> {
+    if what != "track" {
+        return Err(Problem::new(404, "no_route", "There is nothing here").with_detail(what).into());
+    }
+    let order: OrderId = id("order", &order)?;
+    // Every line may hold a position, whoever sent it.
+    Principal::take(&mut params)?.operations("read tracks")?;
+    let datum = take_datum(&mut params)?;
+    let after = params.parse("after")?;
+    params.end()?;
+    let mut page = found(bridge.ports.source.track(TrackQuery { order, after }).await, "order")?;
+    for row in &mut page.rows {
+        if let (Some(lat), Some(lon)) = (row.lat, row.lon) {
+            let (lat, lon) = converted(datum, lat, lon);
+            (row.lat, row.lon) = (Some(lat), Some(lon));
+        }
+    }
+    Ok(Json(page))
+}
+
+/// `GET /v1/riders/{rider}`
+pub(super) async fn rider(
+    State(bridge): State<Arc<Inner>>,
+    Path(rider): Path<String>,
+    Query(mut params): Query<Params>,
+) -> Answer<RiderState> {
+    let rider: RiderId = id("rider", &rider)?;
+    Principal::take(&mut params)?.operations("look up riders")?;
+    let datum = take_datum(&mut params)?;
+    params.end()?;
+    let mut state = found(bridge.ports.source.rider(RiderQuery { rider }).await, "rider")?;
+    if let Some(position) = &mut state.position {
+        convert_place(position, datum);
+    }
+    Ok(Json(state))
+}
+
+/// `GET /v1/cell`
+pub(super) async fn cell(State(bridge): State<Arc<Inner>>, Query(params): Query<Params>) -> Answer<CellState> {
+    params.end()?;
+    Ok(Json(found(bridge.ports.source.cell().await, "cell")?))
+}

@@ -1,0 +1,327 @@
+//! One client's session, sans-IO: it takes frames and ticks and says what to do. Transports only frame.
+//!
+//! It keeps what is the client's own: which topics it follows and how often it erred. What an order's frames hold is
+//! the hub's business, and the hub puts them into the outbox itself, so that nothing overtakes anything.
+//!
+//! A client may subscribe to a topic that it follows already: that is how it asks again from its version. Each
+//! `subscribe` is answered by one `subscribed` (or `error`); frames of the topic that come before it belong to the
+//! earlier subscription and are to be ignored.
+
+use super::{hub::Resume, outbox::Beat};
+use crate::{
+    domain::OrderId,
+    wire::{
+        FieldError,
+        client::{ClientFrame, Close, ServerFrame},
+        parse_json,
+        problem::Problem,
+        view::View,
+    },
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Bounds of a session.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub topics_max: usize,
+    /// Subscribes and unsubscribes in the long run, at least 1; at once, all topics may be left and as many taken.
+    pub subscribes_per_s: u32,
+    pub frame_max_bytes: usize,
+    pub bad_frames_max: u32,
+    pub heartbeat: Duration,
+}
+
+/// What the transport does next, in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Queue a frame of the session itself.
+    Send(Box<ServerFrame>),
+    /// Tell the hub; `Subscribed` or an `Error` comes from there. `generation` is another for each.
+    Follow { order: OrderId, resume: Option<Resume>, generation: u64 },
+    /// Tell the hub; `Unsubscribed` comes from there.
+    Unfollow { order: OrderId },
+    /// Queue a heartbeat.
+    Beat,
+    /// Close the connection; nothing follows.
+    Close(Close),
+}
+
+/// The session's state.
+#[derive(Debug)]
+pub struct Session {
+    limits: Limits,
+    /// By order, the generation of its last subscribe.
+    topics: BTreeMap<OrderId, u64>,
+    generations: u64,
+    bad_frames: u32,
+    /// When the subscribes so far would be due if they came at their steady rate.
+    subscribes_due: Duration,
+    closed: bool,
+}
+
+impl Session {
+    /// Opens a session named `id`; the first action is its `Hello`.
+    pub fn open(id: &str, view: View, limits: Limits) -> (Self, Action) {
+        let heartbeat_ms = u64::try_from(limits.heartbeat.as_millis()).unwrap_or(u64::MAX);
+        let hello = ServerFrame::Hello { session: id.to_owned(), view: view.name().to_owned(), heartbeat_ms };
+        (
+            Self {
+                limits,
+                topics: BTreeMap::new(),
+                generations: 0,
+                bad_frames: 0,
+                subscribes_due: Duration::ZERO,
+                closed: false,
+            },
+            Action::Send(Box::new(hello)),
+        )
+    }
+
+    /// The topics that the hub was told of.
+    pub fn topics(&self) -> impl Iterator<Item = &OrderId> {
+        self.topics.keys()
+    }
+
+    /// A text frame of the client, `now` counted from the session's start.
+    pub fn on_text(&mut self, text: &str, now: Duration) -> Vec<Action> {
+        if self.closed {
+            return Vec::new();
+        }
+        if text.len() > self.limits.frame_max_bytes {
+            return vec![self.close(Close::FrameTooLarge)];
+        }
+        match parse_json::<ClientFrame>(text.as_bytes()) {
+            Ok(frame) => self.on_frame(frame, now),
+            Err(error) => self.bad(None, error.into()),
+        }
+    }
+
+    /// A binary frame: there are none.
+    pub fn on_binary(&mut self) -> Vec<Action> {
+        if self.closed {
+            return Vec::new();
+        }
+        self.bad(None, FieldError::new("payload", "frames are text").into())
+    }
+
+    /// It is time for a heartbeat.
+    pub fn on_tick(&mut self) -> Option<Action> {
+        (!self.closed).then_some(Action::Beat)
+    }
+
+    /// The hub ended a topic by itself (there is no such order). Not if the client has subscribed again since: the hub
+    /// was told, and follows it.
+    pub fn on_ended(&mut self, order: &OrderId, generation: u64) {
+        if self.topics.get(order) == Some(&generation) {
+            self.topics.remove(order);
+        }
+    }
+
+    fn on_frame(&mut self, frame: ClientFrame, now: Duration) -> Vec<Action> {
+        match frame {
+            ClientFrame::Subscribe { topic, .. } | ClientFrame::Unsubscribe { topic } if !self.may_subscribe(now) => {
+                let detail = format!("at most {} subscribes and unsubscribes a second", self.limits.subscribes_per_s);
+                let problem = Problem::new(429, "too_fast", "Too many subscribes").with_field("topic");
+                self.bad(Some(topic), problem.with_detail(detail))
+            }
+            ClientFrame::Ping { id } => vec![Action::Send(Box::new(ServerFrame::Pong { id }))],
+            ClientFrame::Subscribe { topic, version, epoch } => {
+                let order = match order_of(&topic) {
+                    Ok(order) => order,
+                    Err(error) => return self.bad(Some(topic), error.into()),
+                };
+                if !self.topics.contains_key(&order) && self.topics.len() >= self.limits.topics_max {
+                    let detail = format!("a connection follows at most {} topics", self.limits.topics_max);
+                    let problem = Problem::new(429, "too_many_topics", "Too many topics").with_field("topic");
+                    return self.bad(Some(topic), problem.with_detail(detail));
+                }
+                let resume = match (version, epoch) {
+                    (Some(version), Some(epoch)) => Some(Resume { epoch, version }),
+                    (None, None) => None,
+                    (Some(_), None) => {
+                        return self.bad(Some(topic), FieldError::new("epoch", "goes with version").into());
+                    }
+                    (None, Some(_)) => {
+                        return self.bad(Some(topic), FieldError::new("version", "goes with epoch").into());
+                    }
+                };
+                self.generations += 1;
+                let generation = self.generations;
+                self.topics.insert(order.clone(), generation);
+                vec![Action::Follow { order, resume, generation }]
+            }
+            ClientFrame::Unsubscribe { topic } => match order_of(&topic) {
+                Err(error) => self.bad(Some(topic), error.into()),
+                Ok(order) if self.topics.remove(&order).is_some() => vec![Action::Unfollow { order }],
+                // As if it had been followed: who repeats it wants the same.
+                Ok(_) => vec![Action::Send(Box::new(ServerFrame::Unsubscribed { topic }))],
+            },
+        }
+    }
+
+    /// Takes a place among the subscribes of this time, if there is one.
+    fn may_subscribe(&mut self, now: Duration) -> bool {
+        let Limits { topics_max, subscribes_per_s, .. } = self.limits;
+        let each = Duration::from_secs(1) / subscribes_per_s.max(1);
+        let burst = each * u32::try_from(topics_max).unwrap_or(u32::MAX).saturating_mul(2);
+        let due = self.subscribes_due.max(now) + each;
+        let may = due <= now + burst;
+        if may {
+            self.subscribes_due = due;
+        }
+        may
+    }
+
+    /// Answers a frame that changes nothing; too many of them close the connection.
+    fn bad(&mut self, topic: Option<String>, problem: Problem) -> Vec<Action> {
+        self.bad_frames += 1;
+        let mut actions = vec![Action::Send(Box::new(ServerFrame::Error { topic, problem }))];
+        if self.bad_frames >= self.limits.bad_frames_max {
+            actions.push(self.close(Close::BadFrames));
+        }
+        actions
+    }
+
+    fn close(&mut self, close: Close) -> Action {
+        self.closed = true;
+        Action::Close(close)
+    }
+}
+
+/// The heartbeat's frame.
+pub fn heartbeat(beat: Beat) -> ServerFrame {
+    let Beat { orders, unconfirmed } = beat;
+    ServerFrame::Heartbeat { orders, unconfirmed }
+}
+
+fn order_of(topic: &str) -> Result<OrderId, FieldError> {
+    let id = topic.strip_prefix("order/").ok_or_else(|| FieldError::new("topic", "must be order/{id}"))?;
+    id.parse().map_err(|e: crate::domain::ids::IdError| FieldError::new("topic", format!("order/{{id}}: the id {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    const LIMITS: Limits = Limits {
+        topics_max: 3,
+        subscribes_per_s: 2,
+        frame_max_bytes: 200,
+        bad_frames_max: 4,
+        heartbeat: Duration::from_secs(10),
+    };
+
+    const NOW: Duration = Duration::from_secs(5);
+
+    fn open() -> Session {
+        Session::open("s", View::Customer, LIMITS).0
+    }
+
+    fn field(actions: &[Action]) -> Option<String> {
+        match actions.first() {
+            Some(Action::Send(frame)) => {
+                let ServerFrame::Error { problem, .. } = &**frame else { panic!("{frame:?}") };
+                problem.field.clone()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn bad_frames_name_the_field_and_close_in_the_end() {
+        let mut session = open();
+        assert_eq!(field(&session.on_text("{", NOW)).as_deref(), Some("payload"));
+        assert_eq!(
+            field(&session.on_text(r#"{"type":"subscribe","topic":"order/a.b"}"#, NOW)).as_deref(),
+            Some("topic")
+        );
+        assert_eq!(
+            field(&session.on_text(r#"{"type":"subscribe","topic":"order/a","version":1}"#, NOW)).as_deref(),
+            Some("epoch")
+        );
+        let last = session.on_binary();
+        assert_eq!(last.last(), Some(&Action::Close(Close::BadFrames)));
+        assert!(session.on_text(r#"{"type":"ping"}"#, NOW).is_empty() && session.on_tick().is_none());
+        assert_eq!(open().on_text(&" ".repeat(201), NOW), [Action::Close(Close::FrameTooLarge)]);
+    }
+
+    #[test]
+    fn subscribes_have_a_rate_and_who_goes_on_beyond_it_is_closed() {
+        let mut session = open();
+        let again = r#"{"type":"subscribe","topic":"order/a"}"#;
+        let follows = |actions: Vec<Action>| matches!(actions[..], [Action::Follow { .. }]);
+        assert!((0..6).all(|_| follows(session.on_text(again, NOW))));
+        assert_eq!(field(&session.on_text(again, NOW)).as_deref(), Some("topic"));
+        let later = NOW + Duration::from_secs(1);
+        assert!((0..2).all(|_| follows(session.on_text(again, later))));
+        assert_eq!((0..2).filter(|_| follows(session.on_text(again, later))).count(), 0);
+        assert_eq!(session.on_text(again, later).last(), Some(&Action::Close(Close::BadFrames)));
+    }
+
+    #[test]
+    fn the_end_of_an_earlier_subscribe_leaves_the_last_one_followed() {
+        let (mut session, order) = (open(), "a".parse().unwrap());
+        let subscribe = r#"{"type":"subscribe","topic":"order/a"}"#;
+        let generation = |actions: Vec<Action>| match actions[..] {
+            [Action::Follow { generation, .. }] => generation,
+            _ => panic!("{actions:?}"),
+        };
+        let refused = generation(session.on_text(subscribe, NOW));
+        let last = generation(session.on_text(subscribe, NOW));
+        session.on_ended(&order, refused);
+        assert!(session.topics().eq([&order]));
+        session.on_ended(&order, last);
+        assert_eq!(session.topics().count(), 0);
+    }
+
+    #[test]
+    fn a_repeated_subscribe_is_a_resume() {
+        let mut session = open();
+        session.on_text(r#"{"type":"subscribe","topic":"order/a"}"#, NOW);
+        let again = session.on_text(r#"{"type":"subscribe","topic":"order/a","version":4,"epoch":2}"#, NOW);
+        let resume = Some(Resume { epoch: 2, version: 4 });
+        assert_eq!(again, [Action::Follow { order: "a".parse().unwrap(), resume, generation: 2 }]);
+    }
+
+    proptest! {
+        /// Whatever comes: the topics stay within their bound and are exactly those followed and not ended since.
+        #[test]
+        fn topics_are_those_followed(steps in prop::collection::vec((0..4u8, "[a-e]"), 0..60)) {
+            let mut session = Session::open("s", View::Shared, Limits { bad_frames_max: 1_000, subscribes_per_s: 1_000, ..LIMITS }).0;
+            let mut model = BTreeSet::new();
+            for (now, (step, id)) in steps.into_iter().enumerate() {
+                let now = Duration::from_secs(now as u64);
+                let order: OrderId = id.parse().unwrap();
+                let actions = match step {
+                    0 | 1 => session.on_text(&format!(r#"{{"type":"subscribe","topic":"order/{id}"}}"#), now),
+                    2 => session.on_text(&format!(r#"{{"type":"unsubscribe","topic":"order/{id}"}}"#), now),
+                    _ => {
+                        // The end of an earlier subscribe says nothing about the last.
+                        let last = session.topics.get(&order).copied().unwrap_or(0);
+                        session.on_ended(&order, last.wrapping_sub(now.as_secs() % 2));
+                        if now.as_secs().is_multiple_of(2) {
+                            model.remove(&order);
+                        }
+                        Vec::new()
+                    }
+                };
+                for action in actions {
+                    match action {
+                        Action::Follow { order, .. } => drop(model.insert(order)),
+                        Action::Unfollow { order } => prop_assert!(model.remove(&order)),
+                        Action::Send(_) | Action::Beat | Action::Close(_) => {}
+                    }
+                }
+                prop_assert!(model.len() <= LIMITS.topics_max);
+                prop_assert!(session.topics().eq(model.iter()));
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,300}") {
+            open().on_text(&text, NOW);
+        }
+    }
+}

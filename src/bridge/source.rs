@@ -1,0 +1,138 @@
+//! Where the bridge gets live state from: questions to a cell's owner, and the owner's updates.
+//!
+//! Two traits, because they fail in different ways: a question has an answer or an error; an update that is lost leaves
+//! no trace here, and only the owner's heartbeat shows it.
+
+use crate::{
+    domain::{CellId, OrderId},
+    wire::{
+        FieldError,
+        query::{
+            CellState, Deltas, DeltasQuery, ListQuery, OrderPage, OrderQuery, Reply, RiderQuery, RiderState, Snapshot,
+            TrackPage, TrackQuery, what,
+        },
+        subject,
+    },
+};
+use bytes::Bytes;
+use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
+use serde::{Serialize, de::DeserializeOwned};
+use std::time::Duration;
+
+/// The owner didn't answer, or not in our words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    #[error("no owner answers: {0}")]
+    Unreachable(String),
+    #[error("the owner doesn't serve the cell: {0}")]
+    Unavailable(String),
+    #[error("the owner's answer can't be read: {0}")]
+    Garbled(String),
+    /// The question doesn't fit; the owner names the field.
+    #[error(transparent)]
+    Question(FieldError),
+}
+
+/// An answer: `None` where there is no such thing.
+pub type Found<T> = Result<Option<T>, SourceError>;
+
+/// What the owner of a cell tells when asked.
+pub trait SnapshotSource: Send + Sync + std::fmt::Debug + 'static {
+    fn order(&self, ask: OrderQuery) -> BoxFuture<'static, Found<Snapshot>>;
+    fn deltas(&self, ask: DeltasQuery) -> BoxFuture<'static, Found<Deltas>>;
+    fn orders(&self, ask: ListQuery) -> BoxFuture<'static, Found<OrderPage>>;
+    fn track(&self, ask: TrackQuery) -> BoxFuture<'static, Found<TrackPage>>;
+    fn rider(&self, ask: RiderQuery) -> BoxFuture<'static, Found<RiderState>>;
+    fn cell(&self) -> BoxFuture<'static, Found<CellState>>;
+}
+
+/// Update messages of one order ([`crate::wire::update::Update`] as JSON).
+pub type UpdateStream = BoxStream<'static, Bytes>;
+
+/// The owner's word, as it is said.
+pub trait Updates: Send + Sync + std::fmt::Debug + 'static {
+    /// Follows an order. Once this resolves, every update said afterwards is in the stream, so that a snapshot read now
+    /// leaves no gap before it. Dropping the stream ends it.
+    fn follow(&self, order: &OrderId) -> BoxFuture<'static, Result<UpdateStream, SourceError>>;
+}
+
+/// Both over NATS, for one cell.
+#[derive(Clone, Debug)]
+pub struct NatsSource {
+    client: async_nats::Client,
+    cell: CellId,
+    timeout: Duration,
+}
+
+impl NatsSource {
+    /// `timeout` bounds each question.
+    pub fn new(client: async_nats::Client, cell: CellId, timeout: Duration) -> Self {
+        Self { client, cell, timeout }
+    }
+
+    fn ask<Q: Serialize, T: DeserializeOwned + Send + 'static>(
+        &self,
+        what: &str,
+        ask: Option<Q>,
+    ) -> BoxFuture<'static, Found<T>> {
+        let payload = ask.map(|ask| serde_json::to_vec(&ask)).transpose();
+        let (client, subject, timeout) = (self.client.clone(), subject::query(&self.cell, what), self.timeout);
+        Box::pin(async move {
+            let payload = payload.map_err(|e| SourceError::Garbled(e.to_string()))?.unwrap_or_default();
+            let reply = tokio::time::timeout(timeout, client.request(subject, payload.into()))
+                .await
+                .map_err(|_| SourceError::Unreachable(format!("no answer within {timeout:?}")))?
+                .map_err(|e| SourceError::Unreachable(e.to_string()))?;
+            match serde_json::from_slice::<Reply<T>>(&reply.payload) {
+                Ok(Reply::Ok(found)) => Ok(Some(found)),
+                Ok(Reply::NotFound) => Ok(None),
+                Ok(Reply::Unavailable(reason)) => Err(SourceError::Unavailable(reason)),
+                Ok(Reply::BadRequest(error)) => Err(SourceError::Question(error)),
+                Err(e) => Err(SourceError::Garbled(e.to_string())),
+            }
+        })
+    }
+}
+
+impl SnapshotSource for NatsSource {
+    fn order(&self, ask: OrderQuery) -> BoxFuture<'static, Found<Snapshot>> {
+        self.ask(what::ORDER, Some(ask))
+    }
+
+    fn deltas(&self, ask: DeltasQuery) -> BoxFuture<'static, Found<Deltas>> {
+        self.ask(what::DELTAS, Some(ask))
+    }
+
+    fn orders(&self, ask: ListQuery) -> BoxFuture<'static, Found<OrderPage>> {
+        self.ask(what::ORDERS, Some(ask))
+    }
+
+    fn track(&self, ask: TrackQuery) -> BoxFuture<'static, Found<TrackPage>> {
+        self.ask(what::TRACK, Some(ask))
+    }
+
+    fn rider(&self, ask: RiderQuery) -> BoxFuture<'static, Found<RiderState>> {
+        self.ask(what::RIDER, Some(ask))
+    }
+
+    fn cell(&self) -> BoxFuture<'static, Found<CellState>> {
+        self.ask(what::CELL, None::<()>)
+    }
+}
+
+impl Updates for NatsSource {
+    fn follow(&self, order: &OrderId) -> BoxFuture<'static, Result<UpdateStream, SourceError>> {
+        let (client, subject, timeout) = (self.client.clone(), subject::update_order(&self.cell, order), self.timeout);
+        Box::pin(async move {
+            let unreachable = |e: String| SourceError::Unreachable(e);
+            let subscribed = async {
+                let stream = client.subscribe(subject).await.map_err(|e| unreachable(e.to_string()))?;
+                client.flush().await.map_err(|e| unreachable(e.to_string()))?;
+                Ok(stream.map(|message| message.payload).boxed())
+            };
+            tokio::time::timeout(timeout, subscribed)
+                .await
+                .map_err(|_| unreachable(format!("no subscription within {timeout:?}")))?
+        })
+    }
+}

@@ -1,0 +1,252 @@
+//! An owner of orders, a log and an update channel in memory, to put under the bridge.
+
+use bytes::Bytes;
+use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, future::ready, sync::Arc};
+use tokio::sync::mpsc;
+use trunkline::{
+    bridge::{
+        Bridge, Options, Ports,
+        bucket::MemoryBucket,
+        log::{Log, LogError, Message},
+        source::{Found, SnapshotSource, SourceError, UpdateStream, Updates},
+    },
+    domain::{CellId, OrderId, UnixMillis},
+    metrics::Metrics,
+    wire::{
+        answer::{Acceptance, Outcome},
+        merge,
+        query::*,
+        update::Update,
+    },
+};
+
+/// An order as its owner has it, with its history.
+#[derive(Clone, Debug)]
+pub struct Owned {
+    pub epoch: u64,
+    pub version: u64,
+    pub state: Value,
+    /// States by version from the first, and the patch that led to each.
+    pub history: Vec<(u64, Value, Value)>,
+}
+
+impl Owned {
+    pub fn new(state: Value) -> Self {
+        Self { epoch: 1, version: 1, history: vec![(1, state.clone(), state.clone())], state }
+    }
+
+    /// One version further; gives what the owner publishes.
+    pub fn step(&mut self, next: Value) -> Update {
+        let patch = merge::diff(&self.state, &next).unwrap_or_else(|| json!({}));
+        let from = self.version;
+        self.version += 1;
+        self.state = next.clone();
+        self.history.push((self.version, next, patch.clone()));
+        let (at_ms, log_time_ms) = (UnixMillis(1_000 + self.version as i64), UnixMillis(1_000));
+        Update::Delta { epoch: self.epoch, from, to: self.version, at_ms, log_time_ms, patch }
+    }
+
+    pub fn heartbeat(&self) -> Update {
+        Update::Heartbeat { epoch: self.epoch, version: self.version }
+    }
+}
+
+#[derive(Debug, Default)]
+struct World {
+    orders: BTreeMap<OrderId, Owned>,
+    listeners: BTreeMap<OrderId, Vec<mpsc::UnboundedSender<Bytes>>>,
+    published: Vec<Message>,
+    answers: Option<mpsc::UnboundedSender<(String, Bytes)>>,
+    mode: Mode,
+    reads: usize,
+}
+
+/// How the fake log behaves.
+#[derive(Clone, Debug, Default)]
+pub enum Mode {
+    /// Accepts everything.
+    #[default]
+    Accept,
+    Answer(Outcome),
+    /// Stores and never answers.
+    Silent,
+    Full,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Fake(Arc<Mutex<World>>);
+
+impl Fake {
+    pub fn put(&self, id: &str, owned: Owned) {
+        self.0.lock().orders.insert(id.parse().unwrap(), owned);
+    }
+
+    pub fn owned(&self, id: &str) -> Owned {
+        self.0.lock().orders[&id.parse().unwrap()].clone()
+    }
+
+    pub fn with<T>(&self, id: &str, change: impl FnOnce(&mut Owned) -> T) -> T {
+        change(self.0.lock().orders.get_mut(&id.parse().unwrap()).unwrap())
+    }
+
+    /// Says an update to whoever follows.
+    pub fn say(&self, id: &str, update: &Update) {
+        let payload = Bytes::from(serde_json::to_vec(update).unwrap());
+        if let Some(listeners) = self.0.lock().listeners.get_mut(&id.parse().unwrap()) {
+            listeners.retain(|listener| listener.send(payload.clone()).is_ok());
+        }
+    }
+
+    pub fn listeners(&self, id: &str) -> usize {
+        self.0.lock().listeners.get(&id.parse().unwrap()).map_or(0, |l| l.iter().filter(|l| !l.is_closed()).count())
+    }
+
+    pub fn reads(&self) -> usize {
+        self.0.lock().reads
+    }
+
+    pub fn set_mode(&self, mode: Mode) {
+        self.0.lock().mode = mode;
+    }
+
+    pub fn published(&self) -> Vec<Message> {
+        self.0.lock().published.clone()
+    }
+
+    pub fn bridge(&self, options: Options) -> Rig {
+        let (directory, personal) = (MemoryBucket::default(), MemoryBucket::default());
+        let this = Arc::new(self.clone());
+        let ports = Ports {
+            source: this.clone(),
+            updates: this.clone(),
+            log: this,
+            directory: Arc::new(directory.clone()),
+            personal: Arc::new(personal.clone()),
+        };
+        let (tracker, cancel, metrics) = Default::default();
+        let metrics: Metrics = metrics;
+        let bridge =
+            Bridge::with_ports(options, ports, CellId::default(), metrics.clone(), tracker, Clone::clone(&cancel));
+        Rig { bridge, cancel, metrics, directory, personal }
+    }
+}
+
+/// A bridge over the fake.
+pub struct Rig {
+    pub bridge: Bridge,
+    pub cancel: tokio_util::sync::CancellationToken,
+    pub metrics: Metrics,
+    pub directory: MemoryBucket,
+    pub personal: MemoryBucket,
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+fn now<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
+    Box::pin(ready(value))
+}
+
+impl SnapshotSource for Fake {
+    fn order(&self, ask: OrderQuery) -> BoxFuture<'static, Found<Snapshot>> {
+        let world = self.0.clone();
+        Box::pin(async move {
+            // What is said while the question travels must not be lost.
+            tokio::task::yield_now().await;
+            let mut world = world.lock();
+            world.reads += 1;
+            Ok(world.orders.get(&ask.order).map(|o| Snapshot {
+                epoch: o.epoch,
+                version: o.version,
+                at_ms: UnixMillis(1_000 + o.version as i64),
+                state: o.state.clone(),
+            }))
+        })
+    }
+
+    fn deltas(&self, ask: DeltasQuery) -> BoxFuture<'static, Found<Deltas>> {
+        let world = self.0.clone();
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            let world = world.lock();
+            let Some(owned) = world.orders.get(&ask.order) else { return Ok(None) };
+            let base = owned.history.iter().find(|(version, ..)| *version == ask.since);
+            let Some((_, base, _)) = base.cloned() else { return Ok(None) };
+            let later = owned.history.iter().filter(|(version, ..)| *version > ask.since);
+            let delta = |(to, _, patch): &(u64, Value, Value)| StoredDelta {
+                from: to - 1,
+                to: *to,
+                at_ms: UnixMillis(0),
+                patch: patch.clone(),
+            };
+            Ok(Some(Deltas { epoch: owned.epoch, base, deltas: later.map(delta).collect() }))
+        })
+    }
+
+    fn orders(&self, ask: ListQuery) -> BoxFuture<'static, Found<OrderPage>> {
+        let world = self.0.lock();
+        let all = world.orders.values().filter(|o| ask.status.is_none_or(|s| o.state["status"] == s.code()));
+        let orders = all
+            .map(|o| Snapshot { epoch: o.epoch, version: o.version, at_ms: UnixMillis(0), state: o.state.clone() })
+            .collect();
+        now(Ok(Some(OrderPage { orders, next: None })))
+    }
+
+    fn track(&self, _: TrackQuery) -> BoxFuture<'static, Found<TrackPage>> {
+        now(Ok(None))
+    }
+
+    fn rider(&self, _: RiderQuery) -> BoxFuture<'static, Found<RiderState>> {
+        now(Err(SourceError::Unavailable("the log begins after the cursor".into())))
+    }
+
+    fn cell(&self) -> BoxFuture<'static, Found<CellState>> {
+        now(Ok(Some(CellState { epoch: 1, cursor: 7, cell_time_ms: UnixMillis(5), clock_scale: 1 })))
+    }
+}
+
+impl Updates for Fake {
+    fn follow(&self, order: &OrderId) -> BoxFuture<'static, Result<UpdateStream, SourceError>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.0.lock().listeners.entry(order.clone()).or_default().push(sender);
+        now(Ok(stream(receiver)))
+    }
+}
+
+fn stream<T: Send + 'static>(receiver: mpsc::UnboundedReceiver<T>) -> BoxStream<'static, T> {
+    futures::stream::unfold(receiver, |mut r| async move { r.recv().await.map(|item| (item, r)) }).boxed()
+}
+
+impl Log for Fake {
+    fn publish(&self, message: Message) -> BoxFuture<'static, Result<(), LogError>> {
+        let mut world = self.0.lock();
+        let token = message.reply.rsplit('.').next().unwrap().to_owned();
+        let outcome = match world.mode.clone() {
+            Mode::Full => return now(Err(LogError::Full)),
+            Mode::Silent => None,
+            Mode::Accept => Some(Outcome::Accepted(Acceptance { version: 1, rev: 1, status: None })),
+            Mode::Answer(outcome) => Some(outcome),
+        };
+        world.published.push(message);
+        if let (Some(outcome), Some(answers)) = (outcome, &world.answers) {
+            answers.send((token, serde_json::to_vec(&outcome).unwrap().into())).unwrap();
+        }
+        now(Ok(()))
+    }
+
+    fn inbox(&self) -> BoxFuture<'static, Result<(String, BoxStream<'static, (String, Bytes)>), LogError>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.0.lock().answers = Some(sender);
+        now(Ok(("_INBOX.test".into(), stream(receiver))))
+    }
+
+    fn is_connected(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,81 @@
+//! Every frame of `/v1/ws` and the shape of problems, as bytes: a change here is a change for every client.
+
+use serde_json::json;
+use trunkline::{
+    domain::{Status, UnixMillis},
+    wire::{
+        FieldError,
+        answer::RefusalBody,
+        client::{ClientFrame, Close, Recovery, ServerFrame},
+        problem::Problem,
+    },
+};
+
+#[test]
+fn server_frames() {
+    let topic = || "order/o1".to_owned();
+    let at_ms = UnixMillis(1_700_000_000_000);
+    let frames = [
+        ServerFrame::Hello { session: "s".into(), view: "customer".into(), heartbeat_ms: 10_000 },
+        ServerFrame::Subscribed { topic: topic(), recovery: Recovery::Fresh },
+        ServerFrame::Subscribed { topic: topic(), recovery: Recovery::Resumed },
+        ServerFrame::Subscribed { topic: topic(), recovery: Recovery::Reset },
+        ServerFrame::Unsubscribed { topic: topic() },
+        ServerFrame::Snapshot { topic: topic(), epoch: 1, version: 7, at_ms, state: json!({"status": 2}) },
+        ServerFrame::Delta { topic: topic(), epoch: 1, from: 7, to: 9, at_ms, patch: json!({"stage": null}) },
+        ServerFrame::Heartbeat { orders: [("o1".to_owned(), 9)].into(), unconfirmed: vec![] },
+        ServerFrame::Heartbeat { orders: [].into(), unconfirmed: vec!["o1".into()] },
+        ServerFrame::Pong { id: Some(3) },
+        ServerFrame::Error {
+            topic: Some(topic()),
+            problem: Problem::new(404, "unknown_order", "There is no such order"),
+        },
+    ];
+    insta::assert_snapshot!(lines(&frames));
+}
+
+#[test]
+fn client_frames() {
+    let topic = || "order/o1".to_owned();
+    let frames = [
+        ClientFrame::Subscribe { topic: topic(), version: None, epoch: None },
+        ClientFrame::Subscribe { topic: topic(), version: Some(7), epoch: Some(1) },
+        ClientFrame::Unsubscribe { topic: topic() },
+        ClientFrame::Ping { id: Some(3) },
+    ];
+    insta::assert_snapshot!(lines(&frames));
+}
+
+#[test]
+fn problems() {
+    let refusal = |code: &str, field: &str| RefusalBody {
+        code: code.into(),
+        field: field.into(),
+        detail: "why".into(),
+        status: None,
+        allowed: None,
+        if_rev: None,
+        current_rev: None,
+    };
+    let problems: [Problem; 3] = [
+        FieldError::new("destination.lat", "is 91, outside ±90").into(),
+        RefusalBody {
+            status: Some(Status::Paid),
+            allowed: Some(vec!["cancel".into()]),
+            ..refusal("transition", "status")
+        }
+        .into(),
+        RefusalBody { if_rev: Some(2), current_rev: Some(5), ..refusal("rev_conflict", "if_rev") }.into(),
+    ];
+    insta::assert_snapshot!(lines(&problems));
+}
+
+#[test]
+fn close_codes_say_whether_to_come_back() {
+    let all = [Close::SlowConsumer, Close::GoingAway, Close::FrameTooLarge, Close::BadFrames];
+    assert_eq!(all.map(|c| c.code() / 100), [40, 41, 42, 42]);
+}
+
+fn lines<T: serde::Serialize>(items: &[T]) -> String {
+    items.iter().map(|item| serde_json::to_string(item).unwrap() + "\n").collect()
+}

@@ -1,0 +1,8 @@
+//! Parts joined, without a broker.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests")]
+
+mod fake;
+mod frames;
+mod hub;
+mod rest;
+mod socket;
