@@ -4,7 +4,9 @@
 //! `geo ← domain ← wire ← ports ← { nats, feed, publish, store, actors, bridge } ← app ← cli ← main`.
 
 pub mod actors;
+pub mod app;
 pub mod bridge;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;

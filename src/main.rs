@@ -1,3 +1,12 @@
-//! Hands over to the library.
+//! The `trunkline` binary: hands over to the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+/// What a fix allocates on one thread is freed on another (cell, order actor, writer), which the C library's allocator
+/// is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    trunkline::cli::main()
+}

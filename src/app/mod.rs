@@ -1,0 +1,202 @@
+//! Puts a node together, in the order in which data flows: NATS → feed → cell → store → publish → bridge → client. The
+//! only place that names everybody; it decides nothing.
+
+mod owner;
+mod rebuild;
+mod tracker;
+
+pub use rebuild::{RebuildOptions, rebuild};
+
+use crate::{
+    bridge::{self, Bridge},
+    config::Config,
+    metrics::Metrics,
+    nats::{
+        self,
+        server::{Launch, NatsServer},
+    },
+};
+use std::{net::SocketAddr, path::Path, time::Duration};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracker::Tracker;
+
+/// How long a start waits for NATS before it says that it can't reach it.
+const NATS_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a stop waits for what is under way.
+const STOP_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A node can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error(transparent)]
+    Bind(#[from] bridge::BindError),
+    #[error("listening on {addr}: {source}")]
+    Listen { addr: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Server(#[from] nats::server::ServerError),
+    #[error(transparent)]
+    Nats(#[from] nats::NatsError),
+    #[error(transparent)]
+    Streams(#[from] nats::streams::StreamsError),
+    #[error(transparent)]
+    Epoch(#[from] nats::epoch::EpochError),
+    #[error("{path}: {source}")]
+    File { path: std::path::PathBuf, source: std::io::Error },
+    #[error("database {path}: {source}")]
+    Open { path: std::path::PathBuf, source: crate::store::OpenError },
+    #[error(transparent)]
+    Store(#[from] crate::ports::StoreError),
+    #[error("stored state: {0}")]
+    State(#[from] crate::wire::blob::BlobError),
+    #[error("starting the cell: {0}")]
+    Cell(#[from] ractor::SpawnErr),
+    #[error("the log: {0}")]
+    Feed(#[from] crate::feed::FeedError),
+    #[error("{0} exists already; a rebuild needs a fresh place")]
+    NotFresh(std::path::PathBuf),
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct App {
+    http: Option<SocketAddr>,
+    nats_url: String,
+    nats_server: Option<NatsServer>,
+    tracker: Option<Tracker>,
+    /// Ends the bridge.
+    bridge_stop: CancellationToken,
+    bridge_tasks: TaskTracker,
+    server_tasks: TaskTracker,
+    metrics: Metrics,
+}
+
+impl App {
+    /// Starts everything that the configuration names. Nothing is left running if something fails.
+    pub async fn start(config: Config) -> Result<Self, AppError> {
+        bridge::check_bind(config.http, config.insecure)?;
+        let metrics = Metrics::default();
+        let server_tasks = TaskTracker::new();
+        let nats_server = start_nats(&config, &server_tasks).await?;
+        let nats_url = match (&nats_server, &config.nats.url) {
+            (Some(server), _) => server.url(),
+            (None, url) => url.clone().unwrap_or_default(),
+        };
+        // Tracker and bridge each have a connection, as they would on nodes of their own.
+        let tracker = match config.tracker {
+            true => Some(Tracker::start(&config, &nats_url, &metrics).await?),
+            false => None,
+        };
+        let mut app = Self {
+            http: None,
+            nats_url,
+            nats_server,
+            tracker,
+            bridge_stop: CancellationToken::new(),
+            bridge_tasks: TaskTracker::new(),
+            server_tasks,
+            metrics,
+        };
+        if config.bridge {
+            app.start_bridge(&config).await?;
+        }
+        Ok(app)
+    }
+
+    /// Where clients connect, if this node is a bridge.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// The NATS in use.
+    pub fn nats_url(&self) -> &str {
+        &self.nats_url
+    }
+
+    /// Last committed place in the log of the cell that this node owns, if it owns one.
+    pub fn cursor(&self) -> Option<u64> {
+        self.tracker.as_ref().map(Tracker::cursor)
+    }
+
+    /// The process's metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Stops in the direction of the data, so that what was taken in still gets out: no more input, then what is in
+    /// flight to disk and to the updates, then the clients, then NATS.
+    pub async fn stop(self) {
+        let stop = async {
+            if let Some(tracker) = self.tracker {
+                tracker.stop().await;
+            }
+            self.bridge_stop.cancel();
+            self.bridge_tasks.close();
+            self.bridge_tasks.wait().await;
+            if let Some(server) = self.nats_server {
+                server.stop().await;
+            }
+            self.server_tasks.close();
+            self.server_tasks.wait().await;
+        };
+        if tokio::time::timeout(STOP_PATIENCE, stop).await.is_err() {
+            tracing::warn!("the shutdown took too long; what was not committed is in the log");
+        }
+    }
+
+    async fn start_bridge(&mut self, config: &Config) -> Result<(), AppError> {
+        let client = connect(&self.nats_url, "trunkline-bridge").await?;
+        let js = nats::client::jetstream(&client);
+        let mut options = bridge::Options { heartbeat: config.client_heartbeat, ..bridge::Options::default() };
+        options.hub.owner_heartbeat = config.owner_heartbeat;
+        let (tasks, stop) = (self.bridge_tasks.clone(), self.bridge_stop.clone());
+        let bridge = Bridge::new(options, client, js, config.cell.clone(), self.metrics.clone(), tasks, stop);
+        if let Some(tracker) = &self.tracker {
+            tracker.report_to(bridge.health(), &self.bridge_tasks, self.bridge_stop.clone());
+        }
+        let listen = |source| AppError::Listen { addr: config.http, source };
+        let listener = tokio::net::TcpListener::bind(config.http).await.map_err(listen)?;
+        let addr = listener.local_addr().map_err(listen)?;
+        self.http = Some(addr);
+        self.bridge_tasks.spawn(async move { bridge.serve(listener).await });
+        tracing::info!(
+            rest = %format!("http://{addr}/v1/orders"),
+            websocket = %format!("ws://{addr}/v1/ws"),
+            metrics = %format!("http://{addr}/metrics"),
+            nats = %self.nats_url,
+            "serving clients"
+        );
+        Ok(())
+    }
+}
+
+/// Our own nats-server, unless the configuration names one.
+async fn start_nats(config: &Config, tasks: &TaskTracker) -> Result<Option<NatsServer>, AppError> {
+    if config.nats.url.is_some() {
+        return Ok(None);
+    }
+    let default = Path::new("nats.conf");
+    let launch = Launch {
+        binary: config.nats.server.clone(),
+        config: config.nats.config.clone().or_else(|| default.is_file().then(|| default.to_owned())),
+        dir: config.data.join("nats"),
+        port: config.nats.port,
+        monitor_port: None,
+    };
+    let server = NatsServer::start(launch, tasks).await?;
+    tracing::info!(
+        url = %server.url(),
+        version = server.version(),
+        store = %config.data.join("nats").display(),
+        "no NATS address given: started and supervising a nats-server of our own"
+    );
+    Ok(Some(server))
+}
+
+/// Connects, and waits until the server answers.
+async fn connect(url: &str, name: &str) -> Result<async_nats::Client, AppError> {
+    let options = nats::Options::new(url, name);
+    let client = nats::connect(&options).await?;
+    nats::ready(&client, &options, NATS_PATIENCE).await?;
+    Ok(client)
+}

@@ -1,0 +1,147 @@
+//! The cell's owner as its bridges ask it: from memory where an order is active or recent, else from the store.
+
+use crate::{
+    actors::CellHandle,
+    clock,
+    domain::{OrderId, RiderId, cell::Rider},
+    ports::{self, StoreError},
+    store::{ListError, Store},
+    wire::{
+        blob, doc,
+        query::{
+            CellState, Deltas, DeltasQuery, ListQuery, OrderPage, OrderQuery, Reply, RiderQuery, RiderState, Snapshot,
+            TrackPage, TrackQuery,
+        },
+    },
+};
+use futures::future::BoxFuture;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) struct CellOwner {
+    pub cell: CellHandle,
+    pub store: Store,
+    pub epoch: u64,
+}
+
+impl CellOwner {
+    /// Why nothing can be told now, if so: a stopped cell's state is of the past, and must not be taken for the present.
+    fn unavailable<T>(&self) -> Option<Reply<T>> {
+        self.cell.stopped().borrow().clone().map(Reply::Unavailable)
+    }
+
+    async fn rider_state(&self, id: RiderId) -> Result<Reply<RiderState>, StoreError> {
+        let Some(blob) = self.store.rider(&id).await? else { return Ok(Reply::NotFound) };
+        let rider: Rider = blob::decode(&blob).map_err(|e| StoreError(format!("rider {id}: {e}")))?;
+        Ok(Reply::Ok(RiderState {
+            on_shift: rider.on_shift,
+            position: rider.position().map(|p| doc::position(&p)),
+            stops: rider.stops().to_vec(),
+            rider: id,
+        }))
+    }
+}
+
+/// What was found, or why not.
+fn reply<T>(found: Result<Option<T>, StoreError>) -> Reply<T> {
+    match found {
+        Ok(Some(found)) => Reply::Ok(found),
+        Ok(None) => Reply::NotFound,
+        Err(error) => Reply::Unavailable(error.to_string()),
+    }
+}
+
+impl ports::Owner for CellOwner {
+    fn order(&self, ask: OrderQuery) -> BoxFuture<'static, Reply<Snapshot>> {
+        let Self { cell, store, epoch } = self.clone();
+        let unavailable = self.unavailable();
+        Box::pin(async move {
+            if let Some(unavailable) = unavailable {
+                return unavailable;
+            }
+            match cell.hot().get(&ask.order) {
+                Some(order) => Reply::Ok(Snapshot {
+                    epoch,
+                    version: order.version,
+                    at_ms: order.at,
+                    state: order.document(&ask.order),
+                }),
+                None => reply(store.snapshot(ask, epoch).await),
+            }
+        })
+    }
+
+    fn deltas(&self, ask: DeltasQuery) -> BoxFuture<'static, Reply<Deltas>> {
+        let Self { store, epoch, .. } = self.clone();
+        let unavailable = self.unavailable();
+        Box::pin(async move {
+            match unavailable {
+                Some(unavailable) => unavailable,
+                None => reply(store.deltas(ask, epoch).await),
+            }
+        })
+    }
+
+    fn orders(&self, ask: ListQuery) -> BoxFuture<'static, Reply<OrderPage>> {
+        let Self { store, epoch, .. } = self.clone();
+        let unavailable = self.unavailable();
+        Box::pin(async move {
+            if let Some(unavailable) = unavailable {
+                return unavailable;
+            }
+            match store.orders(ask, epoch).await {
+                Ok(page) => Reply::Ok(page),
+                Err(ListError::Field(error)) => Reply::BadRequest(error),
+                Err(ListError::Store(error)) => Reply::Unavailable(error.to_string()),
+            }
+        })
+    }
+
+    fn track(&self, ask: TrackQuery) -> BoxFuture<'static, Reply<TrackPage>> {
+        let store = self.store.clone();
+        let unavailable = self.unavailable();
+        Box::pin(async move {
+            match unavailable {
+                Some(unavailable) => unavailable,
+                None => reply(store.track(ask).await),
+            }
+        })
+    }
+
+    fn rider(&self, ask: RiderQuery) -> BoxFuture<'static, Reply<RiderState>> {
+        let owner = self.clone();
+        Box::pin(async move {
+            match owner.unavailable() {
+                Some(unavailable) => unavailable,
+                None => owner.rider_state(ask.rider).await.unwrap_or_else(|e| Reply::Unavailable(e.to_string())),
+            }
+        })
+    }
+
+    fn cell(&self) -> BoxFuture<'static, Reply<CellState>> {
+        let owner = self.clone();
+        Box::pin(async move {
+            if let Some(unavailable) = owner.unavailable() {
+                return unavailable;
+            }
+            let clock = owner.cell.clock();
+            Reply::Ok(CellState {
+                epoch: owner.epoch,
+                cursor: owner.cell.cursor(),
+                cell_time_ms: clock.at_log(clock::wall()),
+                clock_scale: clock.scale(),
+            })
+        })
+    }
+
+    fn versions(&self) -> BoxFuture<'static, Vec<(OrderId, u64)>> {
+        // A stopped cell confirms nothing.
+        let stopped = self.cell.stopped().borrow().is_some();
+        let versions = if stopped { Vec::new() } else { self.cell.hot().versions() };
+        Box::pin(async move { versions })
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch
+    }
+}

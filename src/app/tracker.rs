@@ -1,0 +1,225 @@
+//! The tracker's half of a node: the cell's log, its owner, and everything that the owner says.
+
+use super::{AppError, connect, owner::CellOwner};
+use crate::{
+    actors::{CellHandle, CellOptions, Hot, HotOrder, Restored},
+    bridge::health::Health,
+    config::Config,
+    domain::{CellClock, CellId, Order, OrderId, cell::Rider},
+    feed,
+    metrics::Metrics,
+    nats,
+    ports::{self, RunningTimer, StoreError},
+    publish,
+    store::{self, Store},
+    wire::blob,
+};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::sync::{Notify, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// A running tracker.
+#[derive(Debug)]
+pub(super) struct Tracker {
+    cell: CellHandle,
+    store: Store,
+    /// Ends the input.
+    feed_stop: CancellationToken,
+    feed_tasks: TaskTracker,
+    /// Ends what is said beside the announcements.
+    publish_stop: CancellationToken,
+    publish_tasks: TaskTracker,
+    /// Why the cell isn't served, if so.
+    refusal: watch::Receiver<Option<String>>,
+}
+
+impl Tracker {
+    /// Takes the cell: its epoch, its stored state, and its log from the cursor on.
+    pub(super) async fn start(config: &Config, nats_url: &str, metrics: &Metrics) -> Result<Self, AppError> {
+        let id = config.cell.clone();
+        let client = connect(nats_url, "trunkline-tracker").await?;
+        let js = nats::client::jetstream(&client);
+        let mut limits = nats::streams::Options::default();
+        if let Some(mib) = config.nats.log_max_mib {
+            limits.log_max_bytes = mib << 20;
+        }
+        let log = nats::streams::ensure(&js, &id, &limits).await?;
+        let store = open(&database(&config.data, &id)?, &id, metrics).await?;
+        if ports::Store::mark(&store).await?.is_none() {
+            store.adopt(log.created_ns).await?;
+        }
+        let epoch = nats::epoch::take(&js, &id).await?;
+        let restored = restore(&store).await?;
+        let clock = restored.head.clock;
+
+        let (feed_stop, publish_stop) = (CancellationToken::new(), CancellationToken::new());
+        let (feed_tasks, publish_tasks) = (TaskTracker::new(), TaskTracker::new());
+        let mut timers: BTreeMap<OrderId, Vec<RunningTimer>> = BTreeMap::new();
+        for (order, kind, n, due) in store.timers().await? {
+            timers.entry(order).or_default().push((kind, n, due));
+        }
+        let (wheel, turning) = publish::timers::wheel(timers, clock);
+        let nudge = Arc::new(Notify::new());
+        let announcer = publish::Announcer::new(client.clone(), id.clone(), wheel, Arc::clone(&nudge), metrics.clone());
+
+        let mut options = CellOptions::new(id.clone(), epoch);
+        options.passivate_after = config.passivate_after;
+        let dyn_store: Arc<Store> = Arc::new(store.clone());
+        let cell = CellHandle::start(
+            options,
+            restored,
+            dyn_store.clone(),
+            Arc::new(announcer),
+            metrics.clone(),
+            &publish_tasks,
+        )
+        .await?;
+        let owner = Arc::new(CellOwner { cell: cell.clone(), store: store.clone(), epoch });
+
+        publish_tasks.spawn(warm(store.clone(), Arc::clone(cell.hot()), clock));
+        let stop = || publish_stop.clone();
+        let drain = publish::outbox::run(
+            js.clone(),
+            id.clone(),
+            dyn_store,
+            nudge,
+            metrics.clone(),
+            publish::outbox::Options::default(),
+            stop(),
+        );
+        publish_tasks.spawn(logged("outbox", drain));
+        publish_tasks.spawn(publish::timers::run(js.clone(), id.clone(), turning, metrics.clone(), stop()));
+        let beat = publish::heartbeat::Options { every: config.owner_heartbeat, ..Default::default() };
+        publish_tasks.spawn(publish::heartbeat::run(client.clone(), id.clone(), owner.clone(), beat, stop()));
+        let answering = publish::queries::run(
+            client,
+            id.clone(),
+            owner,
+            publish::queries::Options::default(),
+            publish_tasks.clone(),
+            stop(),
+        );
+        publish_tasks.spawn(logged("queries", answering));
+
+        let refusal = read_log(js, id, &cell, metrics, &feed_tasks, feed_stop.clone());
+        Ok(Self { cell, store, feed_stop, feed_tasks, publish_stop, publish_tasks, refusal })
+    }
+
+    /// Last committed place in the log.
+    pub(super) fn cursor(&self) -> u64 {
+        self.cell.cursor()
+    }
+
+    /// Lets `health` say what keeps the cell from being served.
+    pub(super) fn report_to(&self, health: Arc<Health>, tasks: &TaskTracker, stop: CancellationToken) {
+        let (mut refusal, mut stopped) = (self.refusal.clone(), self.cell.stopped());
+        tasks.spawn(async move {
+            loop {
+                let reason = refusal.borrow_and_update().clone().or_else(|| stopped.borrow_and_update().clone());
+                if let Some(reason) = reason {
+                    health.unready(reason);
+                    return;
+                }
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = refusal.changed() => if changed.is_err() { return },
+                    changed = stopped.changed() => if changed.is_err() { return },
+                }
+            }
+        });
+    }
+
+    /// No more input, then what is in flight to disk, then what is still to be said.
+    pub(super) async fn stop(self) {
+        self.feed_stop.cancel();
+        self.feed_tasks.close();
+        self.feed_tasks.wait().await;
+        self.cell.finish().await;
+        self.publish_stop.cancel();
+        self.publish_tasks.close();
+        self.publish_tasks.wait().await;
+        if let Err(error) = self.store.close().await {
+            tracing::error!(%error, "closing the store");
+        }
+    }
+}
+
+/// Starts reading the log. The receiver says why the reading ended, when it ended by itself.
+fn read_log(
+    js: async_nats::jetstream::Context,
+    id: CellId,
+    cell: &CellHandle,
+    metrics: &Metrics,
+    tasks: &TaskTracker,
+    stop: CancellationToken,
+) -> watch::Receiver<Option<String>> {
+    let (refuse, refusal) = watch::channel(None);
+    let (sink, metrics) = (cell.clone(), metrics.clone());
+    tasks.spawn(async move {
+        let reading = feed::run(js, id, Arc::new(sink.clone()), metrics, feed::Options::default(), stop.clone());
+        if let Err(error) = reading.await {
+            tracing::error!(%error, "the cell is not served");
+            // Whoever asks for this state must not take it for the present.
+            sink.refuse(&error.to_string());
+            refuse.send_replace(Some(error.to_string()));
+        }
+        // The channel stays open for those who wait for a reason.
+        stop.cancelled().await;
+    });
+    refusal
+}
+
+/// Says in the log how a task ended that should not have.
+async fn logged<E: std::fmt::Display>(name: &'static str, run: impl Future<Output = Result<(), E>>) {
+    if let Err(error) = run.await {
+        tracing::error!(%error, name, "ended");
+    }
+}
+
+/// The cell's database file; its folder is made.
+pub(super) fn database(data: &Path, id: &CellId) -> Result<PathBuf, AppError> {
+    let dir = data.join("cells");
+    std::fs::create_dir_all(&dir).map_err(|source| AppError::File { path: dir.clone(), source })?;
+    Ok(dir.join(format!("{id}.sqlite")))
+}
+
+/// Opens the cell's store, off the async threads.
+pub(super) async fn open(path: &Path, id: &CellId, metrics: &Metrics) -> Result<Store, AppError> {
+    let (file, id, metrics) = (path.to_owned(), id.clone(), metrics.clone());
+    let opened = tokio::task::spawn_blocking(move || Store::open(&file, &id, store::Options::default(), metrics)).await;
+    let opened = opened.map_err(|error| StoreError(error.to_string()))?;
+    opened.map_err(|source| AppError::Open { path: path.to_owned(), source })
+}
+
+/// The cell core as it was stored.
+async fn restore(store: &Store) -> Result<Restored, AppError> {
+    let image = store.cell().await?;
+    let head = if image.head.is_empty() { Default::default() } else { blob::decode(&image.head)? };
+    let mut riders = Vec::new();
+    for (id, rider) in store.riders().await? {
+        riders.push((id, blob::decode::<Rider>(&rider)?));
+    }
+    Ok(Restored { cursor: image.cursor, head, riders })
+}
+
+/// Fills the hot orders from the store, while the feed already runs: what is newer there stays.
+async fn warm(store: Store, hot: Arc<Hot>, clock: CellClock) {
+    let ended_since = clock.now().plus(-Hot::KEEP_FINAL_MS);
+    let orders = match store.current(ended_since).await {
+        Ok(orders) => orders,
+        Err(error) => return tracing::error!(%error, "active orders could not be read; they are served from the disk"),
+    };
+    for (id, head) in orders {
+        match blob::decode::<Order>(&head) {
+            Ok(order) => {
+                let Order { version, updated_at, facts, live, .. } = order;
+                hot.seed(id, HotOrder { version, at: updated_at, facts, live });
+            }
+            Err(error) => tracing::error!(%error, %id, "an order's state can't be read"),
+        }
+    }
+}

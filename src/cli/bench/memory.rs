@@ -1,0 +1,161 @@
+//! Memory: resident size of a fresh server process per active order and per idle WebSocket connection. A process that was
+//! busy before under-reports, since it fills holes that it has, so each figure has a process of its own.
+
+use super::{
+    super::outside::{Http, say},
+    load::{Load, SET_UP, STEP_MS},
+    place::{self, Place},
+};
+use crate::{clock, nats::server::NatsServer, wire::view::View};
+use anyhow::{Context as _, ensure};
+use futures::{StreamExt, TryStreamExt};
+use std::{net::TcpListener, path::Path, process::Stdio, time::Duration};
+use tokio::process::{Child, Command};
+use tokio_util::task::TaskTracker;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// For what is still being freed.
+const SETTLE: Duration = Duration::from_secs(2);
+/// Connections opened at once.
+const AT_ONCE: usize = 64;
+/// Fixes of each order: a few minutes under way.
+const STEPS: u32 = 40;
+
+/// How many.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(super) struct MemoryArgs {
+    /// Active orders, each with a rider.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    orders: u32,
+    /// Idle WebSocket connections.
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    connections: u32,
+}
+
+impl Default for MemoryArgs {
+    fn default() -> Self {
+        Self { orders: 20_000, connections: 5_000 }
+    }
+}
+
+/// A server process of this program.
+#[derive(Debug)]
+struct Node {
+    process: Child,
+    pid: String,
+    http: Http,
+}
+
+impl Node {
+    fn start(nats: &NatsServer, data: &Path, roles: &str) -> anyhow::Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--log", "warn", "serve", "--roles", roles, "--nats", &nats.url()]);
+        command.args(["--http", &format!("127.0.0.1:{port}"), "--data"]).arg(data);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        let process = command.spawn()?;
+        let pid = process.id().context("the server ended at once")?.to_string();
+        let http = Http::new(&format!("http://127.0.0.1:{port}"), View::Operations, PATIENCE)?;
+        Ok(Self { process, pid, http })
+    }
+
+    /// Resident kB, when it has come to rest.
+    async fn rss_kb(&self) -> f64 {
+        tokio::time::sleep(SETTLE).await;
+        place::rss_kb(&self.pid)
+    }
+
+    async fn applied(&self, cursor: u64) -> anyhow::Result<()> {
+        let waiting = async {
+            while self.http.cell().await?.cursor < cursor {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(PATIENCE * 5, waiting).await.context("the log isn't applied in time")?
+    }
+
+    async fn end(mut self) {
+        // It has nothing that anybody needs.
+        let _ = self.process.kill().await;
+    }
+}
+
+pub(super) async fn run(args: MemoryArgs, place: &Place) -> anyhow::Result<()> {
+    let tasks = TaskTracker::new();
+    place.fresh("memory")?;
+    let nats = place.nats("memory", &tasks).await?;
+    orders(args.orders, &nats, &place.fresh("memory-data")?).await?;
+    connections(args.connections, &nats, &place.fresh("memory-data")?).await?;
+    nats.stop().await;
+    tasks.close();
+    tasks.wait().await;
+    Ok(())
+}
+
+/// Half of the orders, and then the other half: the second has no first-time costs in it.
+async fn orders(orders: u32, nats: &NatsServer, data: &Path) -> anyhow::Result<()> {
+    let node = Node::start(nats, data, "tracker,bridge")?;
+    node.applied(0).await?;
+    let client = async_nats::connect(nats.url()).await?;
+    let load = Load::new(orders);
+    let start_ms = clock::wall().0 + STEP_MS;
+    let (mut kb, mut sent) = (vec![node.rss_kb().await], 0);
+    for (turn, half) in (0u32..).zip([0..orders / 2, orders / 2..orders]) {
+        let count = u64::from(half.end - half.start);
+        load.set_up(&client, half.clone()).await?;
+        sent += SET_UP * count;
+        for step in turn * STEPS..(turn + 1) * STEPS {
+            load.step(&client, step, start_ms + i64::from(step) * STEP_MS, half.clone()).await?;
+            sent += 1 + count;
+            // Not faster than it is applied: a backlog's buffers are no order's memory.
+            load.stored(&client, sent).await?;
+            node.applied(sent).await?;
+        }
+        kb.push(node.rss_kb().await);
+    }
+    let [empty, half, full] = kb.as_slice() else { anyhow::bail!("three figures were due") };
+    let per_order = |kb: f64, orders: u32| kb / f64::from(orders);
+    say(format_args!("active orders, {orders} with {STEPS} fixes each, one rider each; resident kB of the server:"));
+    say(format_args!("  empty {empty:.0}, half {half:.0}, full {full:.0}"));
+    say(format_args!(
+        "  kB per order (goal: 11): {:.2} over all, {:.2} for the second half",
+        per_order(full - empty, orders),
+        per_order(full - half, orders - orders / 2)
+    ));
+    node.end().await;
+    Ok(())
+}
+
+async fn connections(connections: u32, nats: &NatsServer, data: &Path) -> anyhow::Result<()> {
+    let node = Node::start(nats, data, "bridge")?;
+    let url = node.http.ws_url();
+    let connect = async || {
+        let (mut socket, _) = tokio_tungstenite::connect_async(&url).await?;
+        // The server's hello: it has done its part.
+        socket.next().await.context("the connection ended")??;
+        anyhow::Ok(socket)
+    };
+    // It takes a moment until the server listens, and the first connection pays for what all share.
+    let mut patience = 0;
+    let first = loop {
+        match connect().await {
+            Ok(socket) => break socket,
+            Err(error) => ensure!(patience < 200, "no connection: {error}"),
+        }
+        patience += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let before = node.rss_kb().await;
+    let all: Vec<_> =
+        futures::stream::iter(0..connections).map(|_| connect()).buffer_unordered(AT_ONCE).try_collect().await?;
+    let after = node.rss_kb().await;
+    say(format_args!(
+        "idle WebSocket connections, {}; resident kB of the server: {before:.0}, then {after:.0}",
+        all.len()
+    ));
+    say(format_args!("  kB per connection (goal: 7): {:.2}", (after - before) / f64::from(connections)));
+    drop((first, all));
+    node.end().await;
+    Ok(())
+}

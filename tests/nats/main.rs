@@ -1,0 +1,23 @@
+//! The parts that speak NATS, each against a nats-server of its own that is killed, restarted and robbed of its store.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::disallowed_methods, reason = "tests measure and spawn")]
+
+mod bad_input;
+mod epoch;
+mod feed;
+mod harness;
+mod lost_update;
+mod node;
+mod outbox;
+mod owner;
+mod ownership_full_disk;
+mod ownership_restart;
+mod screen;
+mod server;
+mod spine;
+mod spine_expiry;
+mod spine_keys;
+mod spine_memory;
+mod spine_personal;
+mod timers;
