@@ -118,6 +118,8 @@ impl Phones {
     /// One round; gives what came of it.
     async fn round(&mut self, length: Duration) -> anyhow::Result<(Latency, u32)> {
         let (watch, before) = (Stopwatch::start(), self.sent);
+        // A round may end amid a turn; what is sent now mustn't bear the time of before the pause.
+        self.last_ms = clock::wall().0.max(self.last_ms + 1);
         let mut tick = tokio::time::interval(Duration::from_millis(1));
         while watch.elapsed() < length {
             tick.tick().await;

@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+"""Kills things in the middle of an import and checks what is left. Started by `scripts/fault`, which explains it."""
+
+import argparse
+import random
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import dbcheck
+from rig import Failed, Rig, check_import, main, options, same_hash, say, until
+
+# From nats-server's return to the next applied message.
+READ_ON_S = 6.0
+# How the reason names a log that ends too early.
+TAIL_LOST = re.compile(r"ends (at|before)|older copy")
+
+
+def rows(csv):
+    with open(csv, encoding="utf-8") as lines:
+        return sum(1 for _ in lines) - 1
+
+
+def pace(args):
+    """Fixes per second: as asked, or so that the import lasts as long as the kills need."""
+    if args.rate:
+        return args.rate
+    seconds = args.rounds * 3.0 + 10 if args.what == "kill" else 30.0
+    return max(20, round(rows(args.csv) / seconds))
+
+
+def begin(rig, args):
+    """nats-server, the server and a paced import with a client on every order."""
+    nats = rig.start_nats()
+    server, ready_s = rig.start_server()
+    say(f"server ready after {ready_s:.2f} s: {rig.http_url}, {rig.nats_url}, {rig.db}")
+    rate = pace(args)
+    summary = rig.folder / "import.json"
+    command = rig.import_command(args.csv, summary, "--speed", "max", "--watch", "--resume-safe", "--limit-rate", rate)
+    say(f"import of {rows(args.csv)} rows of {Path(args.csv).name}, {rate} fixes/s")
+    return nats, server, rig.child("import", command), summary
+
+
+def reach(rig, playing, share, total, seconds=180):
+    """Waits until the cursor has passed this share of the expected log; returns the cursor."""
+
+    def passed():
+        if not playing.alive():
+            raise Failed(f"the import ended before {share:.0%} of the log was applied:\n{playing.tail()}")
+        cursor = rig.cursor()
+        return cursor if cursor is not None and cursor >= share * total else None
+
+    return until(seconds, f"{share:.0%} of the log is applied", passed, 0.02)[0]
+
+
+def finish(rig, playing, seconds=900):
+    """Waits for the import's end and for the log to be applied."""
+    until(seconds, "the import ends", lambda: not playing.alive(), 0.2)
+    if playing.process.returncode:
+        raise Failed(f"import: exit code {playing.process.returncode}\n{playing.tail(60)}")
+    cursor = rig.settle()
+    say(f"import done, its client agrees with the server; cursor {cursor}")
+    return cursor
+
+
+def verify(rig, args, summary):
+    """Nothing lost, nothing twice, no gap: by SQL and by an independent count over the file."""
+    found = dbcheck.figures(rig.db)
+    say(f"{found['orders']} orders ({found['completed']} completed), {found['fixes']} fixes")
+    say(f"{found['versions']} versions")
+    say(f"fixes twice: {len(found['twice'])}, orders with a gap in their versions: {len(found['gaps'])}")
+    wrong = dbcheck.complaints(found)
+    if not found["fixes"]:
+        wrong.append("no fix was stored")
+    if wrong:
+        raise Failed("\n".join(wrong))
+    check_import(rig, args.csv, "--db", rig.db, "--summary-json", summary)
+
+
+def kill(args):
+    """kill -9 of the server at random moments of the import, restarted each time."""
+    chance = random.Random(args.seed)
+    shares = sorted(chance.uniform(0.02, 0.92) for _ in range(args.rounds))
+    total = rows(args.csv)
+    with Rig(args) as rig:
+        nats, server, playing, summary = begin(rig, args)
+        slowest = 0.0
+        for n, share in enumerate(shares, 1):
+            reach(rig, playing, share, total)
+            time.sleep(chance.uniform(0.0, 0.25))
+            before = rig.cursor()
+            server.kill()
+            server, ready_s = rig.start_server()
+            slowest = max(slowest, ready_s)
+            say(f"kill -9 {n}/{args.rounds} at {share:.0%} (cursor {before}): ready again after {ready_s:.2f} s")
+        finish(rig, playing)
+        say(f"{args.rounds} kills, slowest restart {slowest:.2f} s")
+        verify(rig, args, summary)
+        if not server.stop():
+            raise Failed("the server didn't stop when asked to")
+        same_hash(rig, rig.db, ("a fresh server, whole log in one go", rig.rebuild("rebuilt")))
+        nats.stop()
+
+
+def entries(rig):
+    """Log entries that the server has applied. Asked over HTTP alone: NATS may be away."""
+    return rig.metric("trunkline_log_entries_total") or 0
+
+
+def nats(args):
+    """kill -9 of nats-server in the middle of an import; later its store is put back to an older copy."""
+    total = rows(args.csv)
+    with Rig(args) as rig:
+        broker, server, playing, summary = begin(rig, args)
+        slowest, older = 0.0, rig.folder / "nats-older"
+        for n in range(1, args.rounds + 1):
+            reach(rig, playing, 0.1 + 0.7 * n / (args.rounds + 1), total)
+            broker.kill()
+            time.sleep(1.0)
+            applied = entries(rig)
+            if n == 1:
+                shutil.copytree(rig.nats_store, older)
+            broker = rig.start_nats()
+            _, took = until(30, "the server reads on", lambda: entries(rig) > applied, 0.02)
+            slowest = max(slowest, took)
+            say(f"kill -9 {n}/{args.rounds} of nats-server: reading again {took:.2f} s after it was back")
+        finish(rig, playing)
+        if not server.alive():
+            raise Failed("the server ended during the outage")
+        verify(rig, args, summary)
+        if slowest > READ_ON_S:
+            raise Failed(f"read on after {slowest:.2f} s, at most {READ_ON_S} s")
+        say(f"slowest return {slowest:.2f} s, at most {READ_ON_S} s")
+        older_copy(rig, broker, server, older)
+
+
+def older_copy(rig, broker, server, older):
+    """The log lost its tail: the server must not serve, and must say why; with the right log it serves again."""
+    broker.kill()
+    newer = rig.folder / "nats-newer"
+    rig.nats_store.rename(newer)
+    older.rename(rig.nats_store)
+    broker = rig.start_nats()
+    say("nats-server's store is an older copy now")
+
+    def refuses():
+        status, body = rig.get("/readyz")
+        return body if status == 503 and TAIL_LOST.search(body) else None
+
+    reason, took = until(30, "/readyz says 503 and that the log lost its tail", refuses, 0.1)
+    say(f"after {took:.2f} s /readyz says 503: {reason.strip()}")
+    log = [line for line in Path(server.log).read_text(errors="replace").splitlines() if TAIL_LOST.search(line)]
+    if not log:
+        raise Failed("the server's log doesn't say why")
+    say(f"its log: {log[-1].strip()}")
+    if not server.alive():
+        raise Failed("the server ended instead of refusing")
+    server.stop()
+
+    # A server that starts with the wrong log must refuse just the same.
+    server, _ = rig.start_server(wait=False)
+    _, took = until(30, "a new server refuses too", refuses, 0.1)
+    say(f"a server started now refuses after {took:.2f} s")
+    server.stop()
+    before = rig.state_hash(rig.db)
+    broker.kill()
+    shutil.rmtree(rig.nats_store)
+    newer.rename(rig.nats_store)
+    broker = rig.start_nats()
+    server, ready_s = rig.start_server()
+    rig.settle()
+    server.stop()
+    if rig.state_hash(rig.db) != before:
+        raise Failed("the refusals changed the state")
+    say(f"with its own log back it is ready after {ready_s:.2f} s, the state unchanged")
+    broker.stop()
+
+
+def arguments():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=["kill", "nats"])
+    options(parser)
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rate", type=int)
+    args = parser.parse_args()
+    args.rounds = args.rounds or {"kill": 20, "nats": 1}[args.what]
+    return args
+
+
+if __name__ == "__main__":
+    ARGS = arguments()
+    code = main(lambda: {"kill": kill, "nats": nats}[ARGS.what](ARGS))
+    print(f"fault {ARGS.what}: {'FAILED' if code else 'passed'}")
+    sys.exit(code)
