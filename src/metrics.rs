@@ -66,6 +66,7 @@ pub struct Metrics {
     pub frames_delivered: Family<Transport, Counter>,
     pub connections_closed: Family<CloseReason, Counter>,
     pub hub_resyncs: Counter,
+    pub hub_confirmations: Counter,
 }
 
 fn latency() -> Histogram {
@@ -140,6 +141,11 @@ impl Default for Metrics {
             hub_resyncs: register!(
                 "hub_resyncs",
                 "Times the hub found itself behind an order's owner and read a snapshot",
+                Counter::default()
+            ),
+            hub_confirmations: register!(
+                "hub_confirmations",
+                "Times the hub read a final order that its owner's heartbeats leave out, to confirm it",
                 Counter::default()
             ),
             registry: Arc::new(registry),

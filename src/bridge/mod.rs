@@ -2,22 +2,23 @@
 //!
 //! The bridge knows NATS subjects and [`source::SnapshotSource`], never an actor: it runs beside the owner of a cell or
 //! on a node of its own, and a fault of the owner reaches it as silence. Whatever leaves a node for the outside passes
-//! a port ([`source`], [`log`], [`bucket`]), so that everything here is tested without a broker.
+//! a port ([`source`], [`publish`], [`bucket`]), so that everything here is tested without a broker.
 //!
 //! ```text
-//! HTTP ─▶ rest ─▶ desk ─▶ Log (JetStream) … answer ─▶ desk ─▶ HTTP
+//! HTTP ─▶ rest ─▶ answers ─▶ log (JetStream) … outcome ─▶ answers ─▶ HTTP
 //! update.… ─▶ hub shard: watch (merged state) ─▶ channel (one per view and datum) ─▶ outboxes ─▶ ws
 //! ```
 
+pub mod answers;
 pub mod bucket;
 pub mod datum;
-pub mod desk;
 pub mod health;
 pub mod hub;
-pub mod log;
 pub mod outbox;
+pub mod params;
 pub mod personal;
 pub mod principal;
+pub mod publish;
 pub mod reject;
 mod rest;
 mod serve;
@@ -96,7 +97,7 @@ impl Default for Options {
 pub struct Ports {
     pub source: Arc<dyn source::SnapshotSource>,
     pub updates: Arc<dyn source::Updates>,
-    pub log: Arc<dyn log::Log>,
+    pub log: Arc<dyn publish::LogWriter>,
     pub directory: Arc<dyn bucket::Bucket>,
     pub personal: Arc<dyn bucket::Bucket>,
 }
@@ -113,7 +114,7 @@ pub(crate) struct Inner {
     pub(crate) cell: CellId,
     pub(crate) ports: Ports,
     pub(crate) personal: Arc<personal::PersonalData>,
-    pub(crate) desk: desk::Desk,
+    pub(crate) commands: answers::PendingCommands,
     pub(crate) hub: hub::Hub,
     pub(crate) health: Arc<health::Health>,
     pub(crate) metrics: Metrics,
@@ -136,7 +137,7 @@ impl Bridge {
         let ports = Ports {
             source: nats.clone(),
             updates: nats,
-            log: Arc::new(log::NatsLog::new(client, js.clone())),
+            log: Arc::new(publish::NatsLogWriter::new(client, js.clone())),
             directory: Arc::new(bucket::NatsBucket::new(js.clone(), subject::DIRECTORY_BUCKET)),
             personal: Arc::new(bucket::NatsBucket::new(js, subject::PERSONAL_BUCKET)),
         };
@@ -163,8 +164,9 @@ impl Bridge {
         );
         let health = Arc::new(health::Health::default());
         let bounds = (options.answers_max, options.answer_timeout);
-        let desk = desk::Desk::start(ports.log.clone(), health.clone(), bounds, &tracker, cancel.clone());
-        let inner = Inner { options, cell, ports, personal, desk, hub, health, metrics, tracker, cancel };
+        let commands =
+            answers::PendingCommands::start(ports.log.clone(), health.clone(), bounds, &tracker, cancel.clone());
+        let inner = Inner { options, cell, ports, personal, commands, hub, health, metrics, tracker, cancel };
         Self { inner: Arc::new(inner) }
     }
 

@@ -1,6 +1,6 @@
 //! Every error over HTTP as `application/problem+json`, axum's own included, and the extractors that see to it.
 
-use super::{Inner, principal::Params, source::SourceError};
+use super::{Inner, params::Params, source::SourceError};
 use crate::wire::{FieldError, header, problem::Problem};
 use axum::{
     extract::{FromRequest, FromRequestParts, Request, path::ErrorKind, rejection::PathRejection},

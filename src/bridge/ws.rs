@@ -4,7 +4,8 @@ use super::{
     Inner,
     hub::{FollowerId, Lens},
     outbox::{Frame, Outbox},
-    principal::{self, Params},
+    params::Params,
+    principal,
     reject::{Query, Rejection},
     session::{self, Action, Limits, Session},
 };

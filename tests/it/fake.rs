@@ -10,7 +10,7 @@ use trunkline::{
     bridge::{
         Bridge, Options, Ports,
         bucket::MemoryBucket,
-        log::{Log, LogError, Message},
+        publish::{LogError, LogWriter, Message},
         source::{Found, SnapshotSource, SourceError, UpdateStream, Updates},
     },
     domain::{CellId, OrderId, UnixMillis},
@@ -62,6 +62,7 @@ struct World {
     answers: Option<mpsc::UnboundedSender<(String, Bytes)>>,
     mode: Mode,
     reads: usize,
+    down: bool,
 }
 
 /// How the fake log behaves.
@@ -102,6 +103,11 @@ impl Fake {
 
     pub fn listeners(&self, id: &str) -> usize {
         self.0.lock().listeners.get(&id.parse().unwrap()).map_or(0, |l| l.iter().filter(|l| !l.is_closed()).count())
+    }
+
+    /// Whether questions go unanswered.
+    pub fn set_down(&self, down: bool) {
+        self.0.lock().down = down;
     }
 
     pub fn reads(&self) -> usize {
@@ -161,6 +167,9 @@ impl SnapshotSource for Fake {
             tokio::task::yield_now().await;
             let mut world = world.lock();
             world.reads += 1;
+            if world.down {
+                return Err(SourceError::Unreachable("nobody".into()));
+            }
             Ok(world.orders.get(&ask.order).map(|o| Snapshot {
                 epoch: o.epoch,
                 version: o.version,
@@ -223,7 +232,7 @@ fn stream<T: Send + 'static>(receiver: mpsc::UnboundedReceiver<T>) -> BoxStream<
     futures::stream::unfold(receiver, |mut r| async move { r.recv().await.map(|item| (item, r)) }).boxed()
 }
 
-impl Log for Fake {
+impl LogWriter for Fake {
     fn publish(&self, message: Message) -> BoxFuture<'static, Result<(), LogError>> {
         let mut world = self.0.lock();
         let token = message.reply.rsplit('.').next().unwrap().to_owned();

@@ -438,3 +438,42 @@ async fn a_connection_that_ends_without_a_word_is_forgotten() {
     pass(12_000).await;
     assert_eq!((rig.metrics.watched_orders.get(), fake.listeners(ORDER)), (0, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_final_order_that_heartbeats_leave_out_is_confirmed_by_reading() {
+    let fake = Fake::default();
+    fake.put(ORDER, Owned::new(state(4, 1, 0, 0)));
+    let rig = fake.bridge(Options::default());
+    let mut client = Client::new(&rig, lens(4));
+    client.follow(&rig, false).await;
+    pass(500).await;
+    client.read();
+    let confirmed = || ServerFrame::Heartbeat { orders: [(ORDER.to_owned(), 1)].into(), unconfirmed: vec![] };
+    for _ in 0..60 {
+        pass(10_000).await;
+        assert_eq!(client.beat(), confirmed());
+        client.read();
+    }
+    // Every 30 s, not more often.
+    assert!((18..=21).contains(&rig.metrics.hub_confirmations.get()), "{}", rig.metrics.hub_confirmations.get());
+    assert_eq!(rig.metrics.hub_resyncs.get(), 0);
+    // An owner that says it by itself isn't asked.
+    let asked = rig.metrics.hub_confirmations.get();
+    for _ in 0..30 {
+        fake.say(ORDER, &fake.owned(ORDER).heartbeat());
+        pass(3_000).await;
+    }
+    assert_eq!((rig.metrics.hub_confirmations.get(), client.beat()), (asked, confirmed()));
+    // What changed unheard is found; an owner that is gone confirms nothing.
+    client.read();
+    drop(fake.with(ORDER, |owned| owned.step(state(4, 2, 0, 0))));
+    pass(40_000).await;
+    client.read();
+    assert_eq!(client.state.as_ref().unwrap()["rev"], 2);
+    fake.set_down(true);
+    pass(60_000).await;
+    assert_eq!(client.beat(), ServerFrame::Heartbeat { orders: [].into(), unconfirmed: vec![ORDER.into()] });
+    fake.set_down(false);
+    pass(6_000).await;
+    assert_eq!(client.beat(), ServerFrame::Heartbeat { orders: [(ORDER.to_owned(), 2)].into(), unconfirmed: vec![] });
+}

@@ -5,10 +5,12 @@
 //! task per connection here. A shard never waits for a connection: outboxes are bounded, and one that is full is shut.
 //!
 //! Layers, from the inside: [`watch`] merges what the owner says and knows when it is behind; [`channel`] turns merged
-//! states into frames, one encoding per view and datum; [`shard`] is the loop with subscriptions and reads around them.
+//! states into frames, one encoding per view and datum; [`entry`] says what an order
+//! needs next; [`shard`] is the loop with subscriptions and reads around them.
 
 mod channel;
 pub(crate) use channel::frame_of;
+mod entry;
 mod shard;
 mod watch;
 
@@ -58,6 +60,9 @@ pub struct HubOptions {
     pub retry_last: Duration,
     /// How long a subscription waits for an owner that doesn't answer before it is refused.
     pub patience: Duration,
+    /// How often a followed order is read that is final and that the owner's heartbeats leave out (an hour after its
+    /// completion): each followed order is confirmed, and of these hardly any will ever change.
+    pub confirm_every: Duration,
     /// How old the personal data of a watched order may be. Every new subscription reads them anyway; this is for an
     /// erasure to reach those who watch, at some hundred reads a second with thousands of orders.
     pub personal_every: Duration,
@@ -79,6 +84,7 @@ impl Default for HubOptions {
             retry_first: Duration::from_millis(200),
             retry_last: Duration::from_secs(5),
             patience: Duration::from_secs(15),
+            confirm_every: Duration::from_secs(30),
             personal_every: Duration::from_secs(30),
             tick: Duration::from_millis(250),
         }

@@ -5,6 +5,7 @@
 
 use super::{
     Command, HubOptions,
+    entry::{Entry, Question},
     watch::{AskBase, Watch},
 };
 use crate::{
@@ -24,7 +25,7 @@ use bytes::Bytes;
 use futures::{
     StreamExt,
     future::BoxFuture,
-    stream::{AbortHandle, BoxStream, FuturesUnordered, SelectAll, abortable},
+    stream::{BoxStream, FuturesUnordered, SelectAll, abortable},
 };
 use serde_json::Value;
 use std::{
@@ -60,32 +61,6 @@ const TURN: Turn = Turn { commands: 32, updates: 128 };
 struct Turn {
     commands: u32,
     updates: u32,
-}
-
-/// What a watched order needs next.
-enum Question {
-    /// Its updates: subscribed first, then read, so that what is said in between is held.
-    Updates,
-    /// Its state.
-    Read,
-    /// Its personal data, as they are now.
-    Personal,
-}
-
-/// A watched order and what is under way for it.
-struct Entry {
-    watch: Watch,
-    life: u64,
-    since: Duration,
-    /// Ends the subscription. `None`: not subscribed yet.
-    updates: Option<AbortHandle>,
-    /// A question is queued or in flight; there is never a second.
-    busy: bool,
-    /// Nothing is asked of the owner before this time, and nothing of the bucket before the next.
-    retry_at: Duration,
-    personal_retry_at: Duration,
-    backoff: Duration,
-    idle_since: Option<Duration>,
 }
 
 pub(super) struct Shard {
@@ -160,17 +135,7 @@ impl Shard {
                         self.lives += 1;
                         self.outside.metrics.watched_orders.inc();
                         let watch = Watch::new(order.clone(), &self.options, self.outside.metrics.clone());
-                        let entry = Entry {
-                            watch,
-                            life: self.lives,
-                            since: self.now,
-                            updates: None,
-                            busy: false,
-                            retry_at: Duration::ZERO,
-                            personal_retry_at: Duration::ZERO,
-                            backoff: self.options.retry_first,
-                            idle_since: None,
-                        };
+                        let entry = Entry::new(watch, self.lives, self.now, &self.options);
                         self.orders.entry(order.clone()).or_insert(entry)
                     }
                 };
@@ -243,6 +208,7 @@ impl Shard {
             }
             Done::Read(_, _, Ok(Some((snapshot, personal)))) => {
                 entry.busy = false;
+                entry.confirm_at = self.now + self.options.confirm_every;
                 asks = entry.watch.on_snapshot(snapshot, personal, self.now);
                 if entry.watch.is_behind() {
                     entry.wait(self.now, &self.options);
@@ -338,9 +304,12 @@ impl Shard {
                     let personal = personal.of(&order).await;
                     Done::Personal(order, life, personal)
                 }),
-                Some(Question::Read) => {
-                    if entry.watch.is_loaded() {
-                        self.outside.metrics.hub_resyncs.inc();
+                Some(question @ (Question::Read | Question::Confirm)) => {
+                    let metrics = &self.outside.metrics;
+                    if matches!(question, Question::Confirm) {
+                        metrics.hub_confirmations.inc();
+                    } else if entry.watch.is_loaded() {
+                        metrics.hub_resyncs.inc();
                     }
                     let read = self.outside.source.order(OrderQuery { order: order.clone() });
                     Box::pin(async move {
@@ -367,38 +336,5 @@ impl Shard {
         let deltas = self.outside.source.deltas(DeltasQuery { order: order.clone(), since: ask.since });
         let order = order.clone();
         self.asked.push(Box::pin(async move { Done::Base(order, life, ask, deltas.await.ok().flatten()) }));
-    }
-}
-
-impl Entry {
-    /// What to ask now. A follower who waits for personal data alone goes before what the owner is asked: it is served
-    /// while the owner is silent.
-    fn question(&self, now: Duration, options: &HubOptions) -> Option<Question> {
-        let loaded = self.watch.is_loaded();
-        let old = !self.watch.is_idle() && now.saturating_sub(self.watch.personal_at()) >= options.personal_every;
-        let personal = loaded && self.personal_retry_at <= now && (self.watch.has_waiting() || old);
-        if personal && self.watch.has_waiting() {
-            return Some(Question::Personal);
-        }
-        let owner = self.retry_at <= now;
-        if owner && self.updates.is_none() {
-            return Some(Question::Updates);
-        }
-        if owner && self.watch.is_behind() {
-            return Some(Question::Read);
-        }
-        personal.then_some(Question::Personal)
-    }
-
-    /// Refuses those who wait for too long.
-    fn lose_patience(&mut self, now: Duration, options: &HubOptions, error: SourceError) {
-        if self.watch.has_waiting() && now.saturating_sub(self.since) >= options.patience {
-            self.watch.refuse(&Problem::from(error));
-        }
-    }
-
-    fn wait(&mut self, now: Duration, options: &HubOptions) {
-        self.retry_at = now + self.backoff;
-        self.backoff = (self.backoff * 2).min(options.retry_last);
     }
 }

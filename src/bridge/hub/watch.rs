@@ -56,9 +56,12 @@ pub(super) struct Watch {
     held: BTreeMap<(u64, u64), Held>,
     held_max: usize,
     ring_max: usize,
-    /// When the present owner was last heard.
+    /// When the present owner was last heard: in a read, or saying something by itself.
     heard: Option<Duration>,
-    silence: Duration,
+    /// Until when a read confirms a final order of which the owner says nothing by itself.
+    confirmed_until: Option<Duration>,
+    heartbeat: Duration,
+    confirm_every: Duration,
     pulse: Arc<Pulse>,
     channels: HashMap<Lens, Channel>,
     /// When personal data were read last.
@@ -81,7 +84,9 @@ impl Watch {
             held_max: options.held_max,
             ring_max: options.ring_max,
             heard: None,
-            silence: options.owner_heartbeat * 5 / 2,
+            confirmed_until: None,
+            heartbeat: options.owner_heartbeat,
+            confirm_every: options.confirm_every,
             pulse: Arc::default(),
             channels: HashMap::new(),
             personal_at: Duration::ZERO,
@@ -126,6 +131,8 @@ impl Watch {
             return;
         }
         self.heard = Some(now);
+        // It speaks of this order, and will be missed when it doesn't.
+        self.confirmed_until = None;
         self.goal = self.goal.max((epoch, version));
         if let Update::Delta { epoch, from, to, at_ms, log_time_ms, patch } = update {
             let here = self.merged.as_ref().map(|m| (m.epoch, m.version));
@@ -173,6 +180,7 @@ impl Watch {
         let Snapshot { epoch, version, at_ms, state } = snapshot;
         if epoch >= self.goal.0 {
             self.heard = Some(now);
+            self.confirmed_until = Some(now + self.confirm_every + self.silence());
             self.goal = self.goal.max((epoch, version));
         }
         // Personal data that differ are shown by themselves, without a version.
@@ -284,10 +292,24 @@ impl Watch {
 
     /// Looks at the time: whether the owner is silent.
     pub(super) fn tick(&mut self, now: Duration) {
-        let heard = self.heard.is_some_and(|at| now.saturating_sub(at) <= self.silence);
-        // What has ended changes no more, and an hour later its owner says no more of it.
-        let ended = self.merged.as_ref().is_some_and(|m| is_final(&m.state));
-        self.pulse.set((heard || ended) && !self.is_behind());
+        let heard = self.heard.is_some_and(|at| now.saturating_sub(at) <= self.silence());
+        let read = self.confirmed_until.is_some_and(|until| now <= until) && self.is_final();
+        self.pulse.set((heard || read) && !self.is_behind());
+    }
+
+    /// After which the owner counts as silent.
+    fn silence(&self) -> Duration {
+        self.heartbeat * 5 / 2
+    }
+
+    /// Whether a read has to say what the owner's heartbeats don't: two of them have left a final order out.
+    pub(super) fn wants_confirmation(&self, now: Duration) -> bool {
+        self.is_final() && self.heard.is_none_or(|at| now.saturating_sub(at) > self.heartbeat * 2)
+    }
+
+    fn is_final(&self) -> bool {
+        let code = self.merged.as_ref().and_then(|m| m.state.get("status")?.as_u64());
+        code.and_then(|code| Status::try_from(u8::try_from(code).ok()?).ok()).is_some_and(Status::is_final)
     }
 
     /// Takes off the lists whose outbox is shut: its connection is gone, whether it could say so or not.

@@ -4,8 +4,9 @@
 use crate::{
     bridge::{
         Inner,
-        desk::Order,
-        principal::{Params, Principal},
+        answers::Command,
+        params::Params,
+        principal::Principal,
         reject::{IfMatch, Json, Key, Path, Query, Rejection},
     },
     domain::{OrderId, RiderId, Stage, UnixMillis, Verb, WarehouseId, cell::Input, ids::IdError},
@@ -55,7 +56,7 @@ pub(super) async fn order(
     let payload = with_rev(payload, if_match)?;
     let subject = LogSubject::Order { cell: bridge.cell.clone(), order, verb: verb.name().into() };
     check_key(key.as_deref())?;
-    submit(&bridge, Order { subject, payload, idempotency_key: key, publisher: publisher.into() }).await
+    submit(&bridge, Command { subject, payload, idempotency_key: key, publisher: publisher.into() }).await
 }
 
 /// `POST /v1/warehouses/{warehouse}/orders/{order}/stages/{stage}`. A stage repeated changes nothing, so it needs no key.
@@ -72,7 +73,7 @@ pub(super) async fn stage(
     let (order, cell) = (id("order", &order)?, bridge.cell.clone());
     let publisher = format!("warehouse.{warehouse}");
     let subject = LogSubject::Warehouse { cell, warehouse, order, stage: stage.name().into() };
-    submit(&bridge, Order { subject, payload, idempotency_key, publisher }).await
+    submit(&bridge, Command { subject, payload, idempotency_key, publisher }).await
 }
 
 /// `POST /v1/riders/{rider}/{fix,fixes,shift,trip,delivered}`. Fixes carry their own identity, shift and trip say how
@@ -91,7 +92,7 @@ pub(super) async fn rider(
     }
     let publisher = format!("rider.{rider}");
     let subject = LogSubject::Rider { cell: bridge.cell.clone(), rider, verb };
-    submit(&bridge, Order { subject, payload, idempotency_key, publisher }).await
+    submit(&bridge, Command { subject, payload, idempotency_key, publisher }).await
 }
 
 /// `If-Match` as the body's `if_rev`; both are welcome if they agree.
@@ -106,22 +107,22 @@ fn with_rev(payload: Bytes, if_match: Option<u64>) -> Result<Bytes, Rejection> {
 }
 
 /// Reads the command as the log's reader will; what it can't read is answered and not published.
-pub(super) fn check(order: &Order) -> Result<(), FieldError> {
-    let subject = order.subject.to_string();
+pub(super) fn check(command: &Command) -> Result<(), FieldError> {
+    let subject = command.subject.to_string();
     let entry = decode(Raw {
         seq: 0,
         log_time: UnixMillis(0),
         subject: &subject,
-        payload: &order.payload,
-        idempotency_key: order.idempotency_key.as_deref(),
-        publisher: Some(&order.publisher),
+        payload: &command.payload,
+        idempotency_key: command.idempotency_key.as_deref(),
+        publisher: Some(&command.publisher),
     });
     if let Input::Malformed { field, reason } = entry.input { Err(FieldError { field, reason }) } else { Ok(()) }
 }
 
-async fn submit(bridge: &Inner, order: Order) -> Result<Response, Rejection> {
-    check(&order)?;
-    let outcome = bridge.desk.submit(order).await?;
+async fn submit(bridge: &Inner, command: Command) -> Result<Response, Rejection> {
+    check(&command)?;
+    let outcome = bridge.commands.submit(command).await?;
     answer(outcome)
 }
 

@@ -8,9 +8,10 @@ use super::commands::{answer, check, id};
 use crate::{
     bridge::{
         Inner,
-        desk::Order,
+        answers::Command,
+        params::Params,
         personal::hex,
-        principal::{Params, Principal},
+        principal::Principal,
         reject::{Json, Key, Query, Rejection},
     },
     domain::{Operator, OrderId, Verb},
@@ -59,7 +60,7 @@ pub(super) async fn create(
     let payload = Bytes::from(Value::Object(body).to_string());
     let subject =
         LogSubject::Order { cell: bridge.cell.clone(), order: order.clone(), verb: Verb::Create.name().into() };
-    let command = Order { subject, payload, idempotency_key: Some(key.clone()), publisher: by.into() };
+    let command = Command { subject, payload, idempotency_key: Some(key.clone()), publisher: by.into() };
     check(&command)?;
     // Before anything is written, the directory and personal data included.
     bridge.health.check()?;
@@ -67,7 +68,7 @@ pub(super) async fn create(
     let exists = !claim(&bridge, &order).await? && is_known(&bridge, &order).await?;
     let key = key_id(&operator, &order, Verb::Create.name(), &key);
     let written = bridge.personal.write(&order, key, personal, exists).await?;
-    let outcome = match bridge.desk.submit(command).await {
+    let outcome = match bridge.commands.submit(command).await {
         Ok(outcome) => outcome,
         // What was written stays, unsettled: the create may be in the log, and then it is this order's.
         Err(error) => return Err(error.into()),

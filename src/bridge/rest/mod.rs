@@ -50,7 +50,7 @@ async fn healthz() -> &'static str {
 
 /// The node should get traffic.
 async fn readyz(State(bridge): State<Arc<Inner>>) -> Result<&'static str, Rejection> {
-    if !bridge.desk.is_connected() {
+    if !bridge.commands.is_connected() {
         return Err(NotReady("NATS is not connected".into()).into());
     }
     bridge.health.check()?;

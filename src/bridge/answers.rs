@@ -8,7 +8,7 @@
 
 use super::{
     health::{Health, NotReady},
-    log::{Log, LogError, Message},
+    publish::{LogError, LogWriter, Message},
 };
 use crate::wire::{answer::Outcome, problem::Problem, subject::LogSubject};
 use bytes::Bytes;
@@ -27,7 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Why there is no outcome.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DeskError {
+pub enum AnswerError {
     /// Nothing was published.
     #[error(transparent)]
     NotReady(#[from] NotReady),
@@ -41,19 +41,21 @@ pub enum DeskError {
     Ended,
 }
 
-impl From<DeskError> for Problem {
-    fn from(error: DeskError) -> Self {
+impl From<AnswerError> for Problem {
+    fn from(error: AnswerError) -> Self {
         let detail = error.to_string();
         match error {
-            DeskError::NotReady(error) => error.into(),
-            DeskError::Busy(_) => {
+            AnswerError::NotReady(error) => error.into(),
+            AnswerError::Busy(_) => {
                 Self::new(503, "busy", "Too many commands wait for their outcomes").with_detail(detail)
             }
-            DeskError::Log(LogError::Full) => Self::new(503, "log_full", "The cell's log is full").with_detail(detail),
-            DeskError::Log(LogError::Refused(_)) => {
+            AnswerError::Log(LogError::Full) => {
+                Self::new(503, "log_full", "The cell's log is full").with_detail(detail)
+            }
+            AnswerError::Log(LogError::Refused(_)) => {
                 Self::new(503, "unavailable", "The cell takes no commands").with_detail(detail)
             }
-            DeskError::Log(LogError::Unknown(_)) | DeskError::Unknown(_) | DeskError::Ended => {
+            AnswerError::Log(LogError::Unknown(_)) | AnswerError::Unknown(_) | AnswerError::Ended => {
                 Self::new(504, "outcome_unknown", "The outcome is unknown")
                     .with_detail(format!("{detail}; send it again with the same Idempotency-Key to learn the outcome"))
             }
@@ -63,7 +65,7 @@ impl From<DeskError> for Problem {
 
 /// A command as a route gives it.
 #[derive(Clone, Debug)]
-pub struct Order {
+pub struct Command {
     pub subject: LogSubject,
     pub payload: Bytes,
     pub idempotency_key: Option<String>,
@@ -74,8 +76,8 @@ type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Outcome>>>>;
 
 /// One per bridge.
 #[derive(Debug)]
-pub struct Desk {
-    log: Arc<dyn Log>,
+pub struct PendingCommands {
+    log: Arc<dyn LogWriter>,
     health: Arc<Health>,
     waiting: Waiting,
     max: usize,
@@ -86,18 +88,18 @@ pub struct Desk {
 }
 
 /// Takes a command off the map when its request ends, however it ends.
-struct Place<'a>(&'a Waiting, u64);
+struct Pending<'a>(&'a Waiting, u64);
 
-impl Drop for Place<'_> {
+impl Drop for Pending<'_> {
     fn drop(&mut self) {
         self.0.lock().remove(&self.1);
     }
 }
 
-impl Desk {
+impl PendingCommands {
     /// Starts the inbox's task.
     pub fn start(
-        log: Arc<dyn Log>,
+        log: Arc<dyn LogWriter>,
         health: Arc<Health>,
         (max, timeout): (usize, Duration),
         tracker: &TaskTracker,
@@ -115,31 +117,31 @@ impl Desk {
     }
 
     /// Publishes and waits for the outcome. A cell that doesn't serve is told nothing.
-    pub async fn submit(&self, order: Order) -> Result<Outcome, DeskError> {
+    pub async fn submit(&self, command: Command) -> Result<Outcome, AnswerError> {
         self.health.check()?;
         let token = self.next.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         {
             let mut waiting = self.waiting.lock();
             if waiting.len() >= self.max {
-                return Err(DeskError::Busy(waiting.len()));
+                return Err(AnswerError::Busy(waiting.len()));
             }
             waiting.insert(token, answer);
         }
-        let _place = Place(&self.waiting, token);
-        tokio::time::timeout(self.timeout, self.exchange(order, token, answered))
+        let _pending = Pending(&self.waiting, token);
+        tokio::time::timeout(self.timeout, self.exchange(command, token, answered))
             .await
-            .map_err(|_| DeskError::Unknown(self.timeout))?
+            .map_err(|_| AnswerError::Unknown(self.timeout))?
     }
 
     async fn exchange(
         &self,
-        order: Order,
+        command: Command,
         token: u64,
         mut answered: oneshot::Receiver<Outcome>,
-    ) -> Result<Outcome, DeskError> {
+    ) -> Result<Outcome, AnswerError> {
         let mut prefix = self.prefix.clone();
-        let gone = || DeskError::Log(LogError::Refused("the bridge ends".into()));
+        let gone = || AnswerError::Log(LogError::Refused("the bridge ends".into()));
         let reply = match prefix.wait_for(Option::is_some).await.map_err(|_| gone())?.as_deref() {
             Some(prefix) => format!("{prefix}.{token}"),
             None => return Err(gone()),
@@ -147,9 +149,9 @@ impl Desk {
         if prefix.has_changed().is_err() {
             return Err(gone());
         }
-        let Order { subject, payload, idempotency_key, publisher } = order;
+        let Command { subject, payload, idempotency_key, publisher } = command;
         let publish = self.log.publish(Message { subject, payload, idempotency_key, publisher, reply });
-        let ended = |_| DeskError::Unknown(self.timeout);
+        let ended = |_| AnswerError::Unknown(self.timeout);
         let outcome = async {
             tokio::select! {
                 biased;
@@ -163,7 +165,7 @@ impl Desk {
         tokio::select! {
             biased;
             outcome = outcome => outcome,
-            () = unheard => Err(DeskError::Ended),
+            () = unheard => Err(AnswerError::Ended),
         }
     }
 }
@@ -184,7 +186,12 @@ async fn finished(cancel: &CancellationToken, waiting: &Waiting) {
 }
 
 /// Subscribes the inbox (again, if that fails) and hands outcomes over.
-async fn hear(log: Arc<dyn Log>, waiting: Waiting, said: watch::Sender<Option<String>>, cancel: CancellationToken) {
+async fn hear(
+    log: Arc<dyn LogWriter>,
+    waiting: Waiting,
+    said: watch::Sender<Option<String>>,
+    cancel: CancellationToken,
+) {
     loop {
         let listen = async {
             match log.inbox().await {

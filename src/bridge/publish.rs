@@ -1,4 +1,4 @@
-//! The cell's log as the bridge writes to it.
+//! Publishing into the cell's log, and the inbox in which outcomes come back.
 
 use crate::wire::{header, subject::LogSubject};
 use async_nats::{
@@ -38,7 +38,7 @@ pub enum LogError {
 pub type Inbox = (String, BoxStream<'static, (String, Bytes)>);
 
 /// Publishes, and hears outcomes.
-pub trait Log: Send + Sync + std::fmt::Debug + 'static {
+pub trait LogWriter: Send + Sync + std::fmt::Debug + 'static {
     /// Resolves when the log has stored the message.
     fn publish(&self, message: Message) -> BoxFuture<'static, Result<(), LogError>>;
     /// Subscribes the bridge's inbox.
@@ -49,12 +49,12 @@ pub trait Log: Send + Sync + std::fmt::Debug + 'static {
 
 /// Over JetStream.
 #[derive(Clone, Debug)]
-pub struct NatsLog {
+pub struct NatsLogWriter {
     client: async_nats::Client,
     js: jetstream::Context,
 }
 
-impl NatsLog {
+impl NatsLogWriter {
     pub fn new(client: async_nats::Client, js: jetstream::Context) -> Self {
         Self { client, js }
     }
@@ -82,7 +82,7 @@ fn jetstream_code(error: &jetstream::context::PublishError) -> Option<ErrorCode>
     source.downcast_ref::<jetstream::Error>().map(jetstream::Error::error_code)
 }
 
-impl Log for NatsLog {
+impl LogWriter for NatsLogWriter {
     fn publish(&self, message: Message) -> BoxFuture<'static, Result<(), LogError>> {
         let js = self.js.clone();
         Box::pin(async move {
