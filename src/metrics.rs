@@ -56,7 +56,9 @@ pub struct Metrics {
     pub updates_published: Counter,
     pub outbox_entries: Gauge,
     pub outbox_set_aside: Counter,
+    pub outbox_expired: Counter,
     pub timers: Gauge,
+    pub timers_spent: Counter,
     pub feed_restarts: Counter,
     /// 1 while the node serves its cell.
     pub cell_serving: Gauge,
@@ -126,7 +128,17 @@ impl Default for Metrics {
                 "Outbox entries kept but not published: larger than NATS takes",
                 Counter::default()
             ),
+            outbox_expired: register!(
+                "outbox_expired",
+                "Outbox entries dropped: older than their stream keeps messages",
+                Counter::default()
+            ),
             timers: register!("timers", "Timers running", Gauge::default()),
+            timers_spent: register!(
+                "timers_spent",
+                "Timers that can't fire: a foreign message is on their subject",
+                Counter::default()
+            ),
             feed_restarts: register!("feed_restarts", "Times the log's consumer was made anew", Counter::default()),
             cell_serving: register!("cell_serving", "1 while this node serves its cell", Gauge::default()),
             connections: register!("connections", "Open client connections", Family::default()),

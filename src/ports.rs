@@ -161,6 +161,9 @@ pub struct OutboxItem {
     pub subject: String,
     pub headers: Vec<(String, String)>,
     pub payload: Bytes,
+    /// Log time of what it says. It isn't published once it is older than its stream keeps messages: a database made anew
+    /// from an old log says again what the stream has long forgotten. `None`: it is published at any age.
+    pub log_time: Option<UnixMillis>,
 }
 
 /// What goes out once a batch is durable; nothing here is repeated after a crash.

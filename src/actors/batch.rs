@@ -8,7 +8,7 @@ use super::{
 use crate::{
     domain::{
         Answer, CellId, OrderId, Refusal, UnixMillis,
-        cell::{Cell, Routed},
+        cell::{Cell, Entry, Routed},
         effect::{CarryChange, Task},
     },
     metrics::{Metrics, VerdictLabel},
@@ -148,7 +148,12 @@ impl Work {
         self.registered.sort();
         let mut outbox: Vec<OutboxItem> = Vec::new();
         outbox.extend(self.registered.iter().map(|order| registration(id, order)));
-        outbox.extend(self.tasks.iter().map(|(_, order, task)| picking_task(id, order, task)));
+        let log_time = |place: &Place| self.entries.get(place.entry as usize).map(|r| r.entry.log_time);
+        outbox.extend(
+            self.tasks
+                .iter()
+                .map(|(place, order, task)| OutboxItem { log_time: log_time(place), ..picking_task(id, order, task) }),
+        );
         let answers = self.settle_publishers(id, &mut outbox, metrics);
         self.count(metrics);
 
@@ -186,25 +191,24 @@ impl Work {
         metrics: &Metrics,
     ) -> Vec<(std::sync::Arc<str>, Outcome)> {
         let mut answers = Vec::new();
-        let mut bury = |seq, field: &str, reason: &str| {
+        let mut bury = |entry: &Entry, field: &str, reason: &str| {
             metrics.dead_letters.inc();
-            outbox.push(dead_letter(id, seq, field, reason));
+            outbox.push(OutboxItem { log_time: Some(entry.log_time), ..dead_letter(id, entry.seq, field, reason) });
         };
         for (entry, received) in (0u32..).zip(&self.entries) {
-            let seq = received.entry.seq;
             let answer = self.answers.get(&entry);
             let refusal = answer.and_then(|a| a.as_ref().err());
             if let Some(refusal) = refusal {
                 metrics.refusals.inc();
                 if received.reply.is_none() || self.set_aside.contains(&entry) {
-                    bury(seq, refusal.field_name(), &refusal.to_string());
+                    bury(&received.entry, refusal.field_name(), &refusal.to_string());
                 }
             }
             let tally = self.tallies.get(&entry);
             let refused_fixes = tally.map_or(0, |t| t.future + t.too_old + t.track_full);
             if received.reply.is_none() && refused_fixes > 0 {
                 bury(
-                    seq,
+                    &received.entry,
                     "fix_time_ms",
                     &format!(
                         "{refused_fixes} fix(es) lie in the future, too far in the past, or beyond what a track holds"
@@ -252,6 +256,7 @@ fn registration(cell: &CellId, order: &OrderId) -> OutboxItem {
         subject: subject::directory_key(order),
         headers: Vec::new(),
         payload: Bytes::copy_from_slice(cell.as_str().as_bytes()),
+        log_time: None,
     }
 }
 
@@ -262,6 +267,7 @@ fn picking_task(cell: &CellId, order: &OrderId, task: &Task) -> OutboxItem {
         subject: subject::task(cell, warehouse, order, *n),
         headers: Vec::new(),
         payload: Bytes::from(body.to_string()),
+        log_time: None,
     }
 }
 
@@ -276,6 +282,7 @@ fn dead_letter(cell: &CellId, seq: u64, field: &str, reason: &str) -> OutboxItem
         subject: subject::dead(cell, seq),
         headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         payload: Bytes::new(),
+        log_time: None,
     }
 }
 

@@ -45,6 +45,15 @@ const TASK_MAX_AGE: Duration = Duration::from_secs(7 * 86_400);
 /// How long a dead letter is kept.
 const DEAD_MAX_AGE: Duration = Duration::from_secs(30 * 86_400);
 
+/// How long the stream keeps a message that the outbox publishes on `subject`; `None`: for good.
+pub(crate) fn kept_for(subject: &str) -> Option<Duration> {
+    match subject::outbox_target(subject) {
+        subject::TASK => Some(TASK_MAX_AGE),
+        subject::DEAD => Some(DEAD_MAX_AGE),
+        _ => None,
+    }
+}
+
 /// Why a stream isn't as it has to be.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamsError {
@@ -252,6 +261,14 @@ async fn ensure_bucket(js: &Context, bucket: &str, description: &str, options: &
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tasks_and_dead_letters_age_and_the_directory_does_not() {
+        let (cell, order) = (CellId::default(), "o".parse().unwrap());
+        assert_eq!(kept_for(&subject::task(&cell, &"w".parse().unwrap(), &order, 1)), Some(TASK_MAX_AGE));
+        assert_eq!(kept_for(&subject::dead(&cell, 1)), Some(DEAD_MAX_AGE));
+        assert_eq!(kept_for(&subject::directory_key(&order)), None);
+    }
 
     #[test]
     fn what_cannot_change_is_refused_by_name_and_the_rest_is_brought_up_to_date() {

@@ -34,11 +34,19 @@ pub(super) async fn publish(
     Ok(js.publish_with_headers(subject, headers, payload).await?)
 }
 
-/// Waits until the message is stored, by this publish or by an earlier one (error 10071).
-pub(super) async fn stored(ack: PublishAckFuture) -> Result<(), OnceError> {
+/// Which publish stored the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stored {
+    Now,
+    /// An earlier one, ours or another's (error 10071).
+    Before,
+}
+
+/// Waits until a message on the subject is stored.
+pub(super) async fn stored(ack: PublishAckFuture) -> Result<Stored, OnceError> {
     match ack.await {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(()),
+        Ok(_) => Ok(Stored::Now),
+        Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(Stored::Before),
         Err(error) => Err(error.into()),
     }
 }

@@ -4,10 +4,12 @@
 //! Several streams share the outbox, and one that is full or gone must not hold up the others: its entries are left
 //! where they are, in their order, and tried again after a while, and the rest goes past them.
 
-use super::once::{self, Backoff, OnceError};
+use super::once::{self, Backoff, OnceError, Stored};
 use crate::{
-    domain::CellId,
+    clock,
+    domain::{CellId, UnixMillis},
     metrics::Metrics,
+    nats::streams,
     ports::{Outbox, OutboxItem, StoreError},
     wire::{header, subject},
 };
@@ -38,6 +40,17 @@ impl Default for Options {
 
 /// Room that subject and headers of a dead letter take beside the original's payload.
 const HEADROOM_BYTES: usize = 16 << 10;
+
+/// This machine's clock may be so far behind the NATS server's: what an entry's stream is about to forget isn't published
+/// again either.
+const CLOCKS_MS: i64 = 5 * 60 * 1_000;
+
+/// Whether its stream may have had the entry and forgotten it.
+fn is_expired(item: &OutboxItem, wall: UnixMillis) -> bool {
+    let (Some(log_time), Some(kept)) = (item.log_time, streams::kept_for(&item.subject)) else { return false };
+    let kept_ms = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
+    wall.since(log_time) > kept_ms - CLOCKS_MS
+}
 
 /// Drains the outbox until `stop` is cancelled (`Ok`) or the store is gone.
 pub async fn run(
@@ -172,10 +185,15 @@ impl Drain {
         let mut sent = Sent::default();
         // Queued one after the other, so in the order of the outbox; the acks are waited for together.
         let mut acks = Vec::with_capacity(entries.len());
+        let mut expired = Vec::new();
         for (id, item) in entries {
             let stream = subject::outbox_target(&item.subject).to_owned();
             if sent.left.contains_key(&stream) {
                 // It would wait as long as the one before.
+                continue;
+            }
+            if is_expired(&item, clock::wall()) {
+                expired.push(id);
                 continue;
             }
             let subject = item.subject.clone();
@@ -195,7 +213,8 @@ impl Drain {
         let mut refused: BTreeMap<String, (usize, OnceError)> = BTreeMap::new();
         while let Some((id, stream, result)) = acked.next().await {
             match result {
-                Ok(()) => stored.push(id),
+                // On subjects that only owners use, a message that was there is this one.
+                Ok(Stored::Now | Stored::Before) => stored.push(id),
                 Err(error) => {
                     let first = sent.left.entry(stream.clone()).or_insert(id);
                     *first = id.min(*first);
@@ -208,6 +227,11 @@ impl Drain {
             tracing::warn!(stream, entries, %error, "outbox entries not stored yet");
         }
         sent.stored = stored.len();
+        if !expired.is_empty() {
+            tracing::warn!(entries = expired.len(), "outbox entries dropped: older than their streams keep messages");
+            self.metrics.outbox_expired.inc_by(expired.len() as u64);
+            stored.append(&mut expired);
+        }
         if !stored.is_empty() {
             self.outbox.done(stored).await?;
         }
@@ -225,7 +249,7 @@ impl Drain {
     }
 
     async fn publish(&self, item: OutboxItem) -> Result<PublishAckFuture, Unsent> {
-        let OutboxItem { subject, headers, payload } = item;
+        let OutboxItem { subject, headers, payload, log_time: _ } = item;
         let mut map = HeaderMap::new();
         for (name, value) in &headers {
             // A reason may quote what a publisher sent: no line breaks in headers.
@@ -257,7 +281,7 @@ impl Drain {
         let log = log.map_err(|e| Unsent::Unreachable(e.to_string()))?;
         let message = match log.get_raw_message(seq).await {
             Ok(message) => message,
-            Err(error) if crate::nats::streams::is_gone(&error) => return Ok(Bytes::new()),
+            Err(error) if streams::is_gone(&error) => return Ok(Bytes::new()),
             Err(error) => return Err(Unsent::Unreachable(error.to_string())),
         };
         headers.insert(header::DEAD_SUBJECT, message.subject.as_str());

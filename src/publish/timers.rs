@@ -1,8 +1,12 @@
 //! The timer wheel. When a deadline comes by the wall clock, an empty message on the timer's own subject goes into the
 //! log with expected sequence 0: it is there once, whoever publishes it, and what it means the core decides when it
 //! reads it. The wheel holds nothing that the store doesn't, so it may forget all and be filled again.
+//!
+//! A message that is there already was stored by an earlier try or by another node, and the cell is about to read it. One
+//! that the cell has read already, without effect on a timer that still runs, was put there by somebody who may not: the
+//! subject is spent and the timer can't fire any more. That is for an operator, and it is said aloud.
 
-use super::once::{self, Backoff};
+use super::once::{self, Backoff, OnceError, Stored};
 use crate::{
     clock,
     domain::{CellClock, CellId, OrderId, UnixMillis, effect::TimerKind},
@@ -99,7 +103,16 @@ pub async fn run(js: Context, cell: CellId, mut wheel: Wheel, metrics: Metrics, 
                 None => return,
             },
             Some((due, result)) = firing.next() => match result {
-                Ok(()) => backoff.reset(),
+                Ok(fired) => {
+                    backoff.reset();
+                    if let Fired::Before(log_time) = fired && wheel.timers.is_spent(&due, log_time) {
+                        metrics.timers_spent.inc();
+                        tracing::error!(
+                            order = %due.order, kind = due.kind.name(), n = due.n, stored_ms = log_time.0,
+                            "the timer can't fire: a message on its subject was in the log before it was set"
+                        );
+                    }
+                }
                 Err(error) => {
                     let wait = backoff.next();
                     tracing::warn!(order = %due.order, %error, wait_ms = wait.as_millis(), "timer not fired yet");
@@ -116,14 +129,41 @@ pub async fn run(js: Context, cell: CellId, mut wheel: Wheel, metrics: Metrics, 
     }
 }
 
-async fn fire(js: &Context, cell: &CellId, due: Due) -> (Due, Result<(), once::OnceError>) {
+/// How a firing came into the log.
+enum Fired {
+    Now,
+    /// Not by this publish; log time of the message.
+    Before(UnixMillis),
+}
+
+#[derive(Debug, thiserror::Error)]
+enum FireError {
+    #[error(transparent)]
+    Publish(#[from] OnceError),
+    #[error("the message that is there can't be read: {0}")]
+    Read(String),
+}
+
+async fn fire(js: &Context, cell: &CellId, due: Due) -> (Due, Result<Fired, FireError>) {
     let subject = subject::timer(cell, &due.order, due.kind, due.n);
-    let stored = async {
-        let ack = once::publish(js, subject, HeaderMap::new(), Bytes::new()).await?;
-        once::stored(ack).await
+    let fired = async {
+        let ack = once::publish(js, subject.clone(), HeaderMap::new(), Bytes::new()).await?;
+        match once::stored(ack).await? {
+            Stored::Now => Ok(Fired::Now),
+            Stored::Before => Ok(Fired::Before(log_time(js, cell, &subject).await?)),
+        }
     };
-    let result = stored.await;
+    let result = fired.await;
     (due, result)
+}
+
+/// Log time of the message on a subject of the log.
+async fn log_time(js: &Context, cell: &CellId, subject: &str) -> Result<UnixMillis, FireError> {
+    let read = |e: &dyn std::fmt::Display| FireError::Read(e.to_string());
+    let log = js.get_stream_no_info(subject::log_stream(cell)).await.map_err(|e| read(&e))?;
+    let message = log.get_last_raw_message_by_subject(subject).await.map_err(|e| read(&e))?;
+    let ms = message.time.unix_timestamp_nanos().div_euclid(1_000_000);
+    Ok(UnixMillis(i64::try_from(ms).unwrap_or(i64::MAX)))
 }
 
 /// A timer whose time has come.
@@ -188,11 +228,21 @@ impl Timers {
 
     /// A timer that was taken and could not be fired, unless it was replaced meanwhile.
     fn put_back(&mut self, due: Due) {
-        let Due { fire_at, order, kind, n } = due;
-        let held = |h: &Held| (h.timer.0, h.timer.1, h.fire_at) == (kind, n, fire_at);
-        if self.by_order.get(&order).is_some_and(|all| all.iter().any(held)) {
+        if self.holds(&due) {
+            let Due { fire_at, order, kind, n } = due;
             self.due.insert((fire_at, order, kind), n);
         }
+    }
+
+    fn holds(&self, due: &Due) -> bool {
+        let held = |h: &Held| (h.timer.0, h.timer.1, h.fire_at) == (due.kind, due.n, due.fire_at);
+        self.by_order.get(&due.order).is_some_and(|all| all.iter().any(held))
+    }
+
+    /// Whether the cell has read the message that a timer was to be fired with, and the timer runs on all the same. All
+    /// timers are known as of the log time that the clock shows; within that millisecond either may be.
+    fn is_spent(&self, due: &Due, stored: UnixMillis) -> bool {
+        stored < self.clock.log_time_of(self.clock.now()) && self.holds(due)
     }
 
     /// How long until the first is due.
@@ -255,6 +305,21 @@ mod tests {
             assert_eq!(timers.take_due(UnixMillis(99 + wait_ms)), None);
             assert_eq!(timers.take_due(UnixMillis(100 + wait_ms)).unwrap().n, n, "came early, is set again");
         }
+    }
+
+    #[test]
+    fn a_message_that_was_read_without_effect_spends_a_timer_that_still_runs() {
+        let mut timers = Timers::default();
+        timers.set(order("a"), at(100));
+        timers.clock.set(UnixMillis(50), 60, Some(UnixMillis(90)));
+        timers.clock.advance(UnixMillis(60));
+        let due = timers.take_due(UnixMillis(60)).unwrap();
+        assert!(timers.is_spent(&due, UnixMillis(59)));
+        for ahead in [60, 61] {
+            assert!(!timers.is_spent(&due, UnixMillis(ahead)), "it may be about to be read");
+        }
+        timers.set(order("a"), vec![(TimerKind::Unpaid, 2, UnixMillis(100))]);
+        assert!(!timers.is_spent(&due, UnixMillis(59)), "it had its effect");
     }
 
     #[test]

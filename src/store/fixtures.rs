@@ -168,7 +168,7 @@ impl Shop {
         });
         let subject = format!("task.default.w.{id}.{}", self.seq);
         let headers = vec![("Nats-Expected-Last-Subject-Sequence".into(), "0".into())];
-        self.commit.outbox.push(OutboxItem { subject, headers, payload: "{}".into() });
+        self.commit.outbox.push(OutboxItem { subject, headers, payload: "{}".into(), log_time: None });
     }
 
     fn stage(&mut self, id: &OrderId) {

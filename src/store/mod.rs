@@ -221,10 +221,10 @@ impl Store {
         self.inner.readers.read(move |c| read::rider(c, &rider)).await
     }
 
-    /// The state of every order that is active or ended (completed or cancelled) at `ended_since` or later, cell time.
-    /// Without the sealed part of its track.
-    pub async fn current(&self, ended_since: UnixMillis) -> Result<Vec<(OrderId, Bytes)>, StoreError> {
-        self.inner.readers.read(move |c| read::current(c, ended_since)).await
+    /// The state of every order that is active, or has ended (completed or cancelled) and changed last at `since` or
+    /// later, cell time: a late fix changes an ended order too. Without the sealed part of its track.
+    pub async fn current(&self, since: UnixMillis) -> Result<Vec<(OrderId, Bytes)>, StoreError> {
+        self.inner.readers.read(move |c| read::current(c, since)).await
     }
 
     /// An order's published state, or `None` if there is no such order. `epoch` is the asking owner's.

@@ -79,25 +79,29 @@ pub(super) fn rider(connection: &Connection, rider: &RiderId) -> Result<Option<B
 }
 
 /// The two halves go by an index each.
-pub(super) fn current(connection: &Connection, ended_since: UnixMillis) -> Result<Vec<(OrderId, Bytes)>, ReadError> {
-    let mut statement = connection.prepare(
-        "SELECT id, state FROM orders WHERE status IN (1, 2, 3)
-         UNION ALL
-         SELECT id, state FROM orders WHERE status >= 4 AND ifnull(complete_time, update_time) >= ?1",
-    )?;
-    let rows = statement
-        .query_and_then([ended_since.0], |row| Ok((id("orders.id", row.get_ref(0)?.as_str())?, bytes(row, 1)?)))?;
+pub(super) const CURRENT: &str = "
+SELECT id, state FROM orders WHERE status IN (1, 2, 3)
+UNION ALL
+SELECT id, state FROM orders WHERE status >= 4 AND update_time >= ?1";
+
+/// Those in progress, and those that ended and changed last at `since` or later.
+pub(super) fn current(connection: &Connection, since: UnixMillis) -> Result<Vec<(OrderId, Bytes)>, ReadError> {
+    let mut statement = connection.prepare(CURRENT)?;
+    let rows =
+        statement.query_and_then([since.0], |row| Ok((id("orders.id", row.get_ref(0)?.as_str())?, bytes(row, 1)?)))?;
     rows.collect()
 }
 
 pub(super) fn pending(connection: &Connection, after: i64, limit: usize) -> Result<Vec<(i64, OutboxItem)>, ReadError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut statement = connection
-        .prepare_cached("SELECT id, subject, headers, payload FROM outbox WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT id, subject, headers, payload, log_time FROM outbox WHERE id > ?1 ORDER BY id LIMIT ?2",
+    )?;
     let rows = statement.query_and_then(params![after, limit], |row| {
         let headers = row.get_ref(2)?.as_str().map_err(|e| ReadError::column("outbox.headers", e))?;
         let headers = serde_json::from_str(headers).map_err(|e| ReadError::column("outbox.headers", e))?;
-        Ok((row.get(0)?, OutboxItem { subject: row.get(1)?, headers, payload: bytes(row, 3)? }))
+        let log_time = row.get::<_, Option<i64>>(4)?.map(UnixMillis);
+        Ok((row.get(0)?, OutboxItem { subject: row.get(1)?, headers, payload: bytes(row, 3)?, log_time }))
     })?;
     rows.collect()
 }

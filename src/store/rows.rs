@@ -284,11 +284,13 @@ fn revise(connection: &Connection, order: &str, revision: &Revision) -> Result<(
 
 /// A subject is used once, and its stream takes the first message on it: so does the outbox.
 fn enqueue(connection: &Connection, item: &OutboxItem) -> Result<usize, WriteError> {
-    let OutboxItem { subject, headers, payload } = item;
+    let OutboxItem { subject, headers, payload, log_time } = item;
     let mut put = connection.prepare_cached(
-        "INSERT INTO outbox (subject, headers, payload) VALUES (?1, ?2, ?3) ON CONFLICT (subject) DO NOTHING",
+        "INSERT INTO outbox (subject, headers, payload, log_time) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (subject) DO NOTHING",
     )?;
-    Ok(put.execute(params![subject, serde_json::to_string(headers)?, &payload[..]])?)
+    let headers = serde_json::to_string(headers)?;
+    Ok(put.execute(params![subject, headers, &payload[..], log_time.map(|t| t.0)])?)
 }
 
 fn int(value: u64) -> Result<i64, WriteError> {

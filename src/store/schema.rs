@@ -25,7 +25,7 @@ pub enum SchemaError {
 }
 
 /// All of them, oldest first.
-pub(super) const MIGRATIONS: &[&str] = &[TABLES, REPORT];
+pub(super) const MIGRATIONS: &[&str] = &[TABLES, REPORT, ENDED, OUTBOX_AGE];
 
 /// Times are milliseconds since 1970: the cell's unless the name says otherwise. Foreign keys are not declared: every
 /// row comes from one writer that has just written the order, and checking would cost a look-up for each fix.
@@ -142,6 +142,16 @@ SELECT id, user_id, cell, warehouse_id, warehouse_name, rider_id, status, stage,
     currency, create_time, update_time, complete_time
 FROM orders;
 ";
+
+/// An ended order still changes when a late fix comes, and is told of for an hour after that: what counts is its last
+/// change, here as in the cell's memory.
+const ENDED: &str = "
+DROP INDEX orders_by_end;
+CREATE INDEX orders_by_end ON orders (update_time) WHERE status >= 4;
+";
+
+/// Log time of what an entry says; null for one that is published at any age.
+const OUTBOX_AGE: &str = "ALTER TABLE outbox ADD COLUMN log_time INTEGER;";
 
 /// Brings the file to the present schema and checks that it is this cell's.
 pub(super) fn prepare(connection: &mut Connection, cell: &CellId) -> Result<(), SchemaError> {

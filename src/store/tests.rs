@@ -68,14 +68,18 @@ async fn what_is_committed_is_read_back_and_survives_a_reopening() {
 }
 
 #[tokio::test]
-async fn current_orders_are_the_active_and_the_lately_ended() {
-    let (_dir, store) = open();
+async fn current_orders_are_the_active_and_the_ended_that_changed_lately() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cell.sqlite");
+    let store = open_at(&path, Options::default());
     let mut shop = Shop::new(11);
-    let ids: Vec<_> = ["active", "old", "late", "cancelled"].map(|name| shop.create(name)).into();
+    let ids: Vec<_> = ["active", "cancelled", "changed", "late", "old"].map(|name| shop.create(name)).into();
     let mut commit = shop.commit();
     for order in &mut commit.orders {
         let (status, complete, update) = match order.order.as_str() {
-            "old" => (4, Some(10), 90),
+            "old" => (4, Some(10), 49),
+            // Completed as long ago; a fix came after that.
+            "changed" => (4, Some(10), 90),
             "late" => (4, Some(60), 60),
             "cancelled" => (5, None, 50),
             _ => (3, None, 0),
@@ -87,7 +91,13 @@ async fn current_orders_are_the_active_and_the_lately_ended() {
     store.commit(commit).await.unwrap();
     let mut found: Vec<_> = store.current(UnixMillis(50)).await.unwrap().into_iter().map(|(id, _)| id).collect();
     found.sort();
-    assert_eq!(found, [ids[0].clone(), ids[3].clone(), ids[2].clone()]);
+    assert_eq!(found, ids[..4]);
+
+    let reader = Connection::open(&path).unwrap();
+    let mut plan = reader.prepare(&format!("EXPLAIN QUERY PLAN {}", super::read::CURRENT)).unwrap();
+    let steps: Vec<String> = plan.query_map([0], |row| row.get(3)).unwrap().map(Result::unwrap).collect();
+    assert!(steps.iter().any(|step| step.contains("USING INDEX orders_by_end (update_time>?)")), "{steps:?}");
+    assert!(!steps.iter().any(|step| step.contains("SCAN")), "{steps:?}");
 }
 
 #[tokio::test]
@@ -125,6 +135,7 @@ async fn the_outbox_keeps_entries_in_order_until_they_are_done() {
         subject: format!("task.default.w.o.{n}"),
         headers: vec![("A".into(), "1".into()), ("A".into(), "\"2".into())],
         payload: vec![0, 255].into(),
+        log_time: (n > 1).then_some(UnixMillis(n.cast_signed())),
     };
     let commit = |cursor: u64, items: &[u64]| Commit {
         cursor,
@@ -152,7 +163,12 @@ async fn the_outbox_and_transactions_are_counted_once_from_the_table_on() {
         let text = metrics.encode().unwrap();
         assert!(text.lines().any(|l| l == format!("trunkline_{line}")), "{line}: {text}");
     };
-    let item = |n: u64| OutboxItem { subject: format!("dead.default.{n}"), headers: vec![], payload: Bytes::new() };
+    let item = |n: u64| OutboxItem {
+        subject: format!("dead.default.{n}"),
+        headers: vec![],
+        payload: Bytes::new(),
+        log_time: None,
+    };
     let metrics = Metrics::default();
     let store = open(&metrics);
     says(&metrics, "outbox_entries 0");
@@ -278,12 +294,13 @@ async fn queries_hold_up_queries_and_not_the_cell() {
     let order = shop.create("o");
     store.commit(shop.commit()).await.unwrap();
     store.adopt(1).await.unwrap();
+    let tasks = tokio_util::task::TaskTracker::new();
     // As many slow queries as there are readers, and one that waits behind them.
     let slow: Vec<_> = (0..Options::default().readers)
         .map(|_| {
             let (end, ended) = std::sync::mpsc::channel::<()>();
             let inner = std::sync::Arc::clone(&store.inner);
-            let reading = tokio::spawn(async move { inner.readers.read(move |_| Ok(ended.recv())).await });
+            let reading = tasks.spawn(async move { inner.readers.read(move |_| Ok(ended.recv())).await });
             (end, reading)
         })
         .collect();
@@ -292,7 +309,7 @@ async fn queries_hold_up_queries_and_not_the_cell() {
     }
     let soon = std::time::Duration::from_secs(10);
     let ask = DeltasQuery { order: order.clone(), since: 1 };
-    let waiting = tokio::spawn({
+    let waiting = tasks.spawn({
         let store = store.clone();
         async move { store.deltas(ask, 1).await }
     });

@@ -165,7 +165,13 @@ pub fn directory_key(order: &OrderId) -> String {
     format!("$KV.{DIRECTORY_BUCKET}.{order}")
 }
 
-/// What of an outbox entry's subject tells its stream: `task`, `dead`, `$KV.directory`. The cell doesn't, since an
+/// First token of task subjects.
+pub const TASK: &str = "task";
+
+/// First token of dead letters' subjects.
+pub const DEAD: &str = "dead";
+
+/// What of an outbox entry's subject tells its stream: [`TASK`], [`DEAD`], `$KV.directory`. The cell doesn't, since an
 /// outbox is one cell's.
 pub fn outbox_target(subject: &str) -> &str {
     let tokens = if subject.starts_with('$') { 2 } else { 1 };

@@ -275,6 +275,8 @@ async fn batches_are_cut_by_fixes_too_and_end_where_the_cut_is() {
     let keeper = Keeper::new(log);
     let stop = CancellationToken::new();
     let metrics = Metrics::default();
+    // While the cell is busy with the first batch, all others come together.
+    *keeper.pause_once.lock() = Some(Duration::from_secs(2));
     let running = feed_with(&js, &keeper, &stop, feed::Options::default(), &metrics);
     until("all", || keeper.count() == 142).await;
     consecutive(&keeper, 142);
@@ -294,6 +296,7 @@ async fn batches_are_cut_by_fixes_too_and_end_where_the_cut_is() {
     for most in [3_000, 999, 1] {
         let options = feed::Options { batch_fixes: most, ..feed::Options::default() };
         let keeper = Keeper::new(log);
+        *keeper.pause_once.lock() = Some(Duration::from_millis(500));
         let stop = CancellationToken::new();
         let running = feed_with(&js, &keeper, &stop, options, &Metrics::default());
         until("some", || keeper.count() >= 3).await;

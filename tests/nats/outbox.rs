@@ -13,6 +13,7 @@ use std::{
 use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use trunkline::{
+    clock,
     domain::CellId,
     metrics::Metrics,
     ports::{Outbox, OutboxItem, StoreError},
@@ -74,7 +75,7 @@ fn drain_with(
 }
 
 fn item(subject: String, payload: &str) -> OutboxItem {
-    OutboxItem { subject, headers: vec![], payload: Bytes::copy_from_slice(payload.as_bytes()) }
+    OutboxItem { subject, headers: vec![], payload: Bytes::copy_from_slice(payload.as_bytes()), log_time: None }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,6 +129,7 @@ async fn dead_letters_carry_the_original_and_impossible_entries_hold_up_nobody()
             ("Trunkline-Reason".to_owned(), "broken\r\nNats-Rollup: all".to_owned()),
         ],
         payload: Bytes::new(),
+        log_time: None,
     };
     entries.items.lock().insert(1, item("task.default.w1.big.1".to_owned(), &"x".repeat(2 << 20)));
     entries.items.lock().insert(2, dead(1));
@@ -196,6 +198,34 @@ async fn a_full_stream_and_entries_too_large_hold_up_only_themselves() {
     assert!(text.contains("trunkline_outbox_entries 1000\n"), "left to the writer: {text}");
     let mut tasks = js.get_stream("TASK_default").await.unwrap();
     assert_eq!(tasks.info().await.unwrap().state.messages, 201);
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_stream_would_have_forgotten_is_not_said_again() {
+    let server = Server::start().await;
+    let js = server.jetstream().await;
+    ensure(&js).await;
+    let (entries, nudge, stop) = (Arc::new(Entries::default()), Arc::new(Notify::new()), CancellationToken::new());
+    let days_ago = |days: i64| Some(clock::wall().plus(-days * 86_400_000));
+    for (id, subject, log_time) in [
+        (1, "task.default.w1.o1.1", days_ago(8)),
+        (2, "task.default.w1.o2.1", days_ago(6)),
+        (3, "task.default.w1.o3.1", None),
+        (4, "dead.default.4", days_ago(31)),
+        (5, "dead.default.5", days_ago(8)),
+        (6, "$KV.directory.o1", days_ago(400)),
+    ] {
+        entries.items.lock().insert(id, OutboxItem { log_time, ..item(subject.to_owned(), "{}") });
+    }
+    let metrics = Metrics::default();
+    let running = drain_with(&js, &entries, &nudge, &stop, &metrics);
+    until("an empty outbox", || entries.items.lock().is_empty()).await;
+    for (stream, stored) in [("TASK_default", 2), ("DEAD_default", 1), ("KV_directory", 1)] {
+        assert_eq!(js.get_stream(stream).await.unwrap().cached_info().state.messages, stored, "{stream}");
+    }
+    assert!(metrics.encode().unwrap().contains("trunkline_outbox_expired_total 2\n"));
     stop.cancel();
     running.await.unwrap().unwrap();
 }

@@ -92,3 +92,41 @@ async fn two_wheels_fire_once_through_a_kill_and_no_timer_early() {
         wheel.await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_timer_whose_subject_somebody_else_used_is_reported_and_one_fired_before_is_not() {
+    let server = Server::start().await;
+    let js = server.jetstream().await;
+    ensure(&js).await;
+    let put = |subject: &'static str| {
+        let js = js.clone();
+        async move {
+            let seq = js.publish(subject, "".into()).await.unwrap().await.unwrap().sequence;
+            let message = js.get_stream("CELL_default").await.unwrap().get_raw_message(seq).await.unwrap();
+            UnixMillis(i64::try_from(message.time.unix_timestamp_nanos() / 1_000_000).unwrap())
+        }
+    };
+    // One was put there before the timer was set; of the other, the cell's state knows nothing yet.
+    let forged = put("timer.default.o1.unpaid.2").await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let fired = put("timer.default.o2.unpaid.1").await;
+    assert!(forged < fired);
+    let mut clock = CellClock::default();
+    clock.advance(fired);
+    let due = |n| vec![(TimerKind::Unpaid, n, fired)];
+    let (handle, wheel) = timers::wheel([(order(1), due(2)), (order(2), due(1)), (order(3), due(1))], clock);
+    let (metrics, stop) = (Metrics::default(), CancellationToken::new());
+    let running = tokio::spawn(timers::run(js.clone(), CellId::default(), wheel, metrics.clone(), stop.clone()));
+    for _ in 0..400 {
+        if in_log(&js).await.len() == 3 && metrics.timers_spent.get() > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(in_log(&js).await.len(), 3);
+    // Settled: the third was queued last, and a changed clock fires none of them again.
+    handle.turn(vec![], clock).await;
+    assert!(metrics.encode().unwrap().contains("trunkline_timers_spent_total 1\n"));
+    stop.cancel();
+    running.await.unwrap();
+}
