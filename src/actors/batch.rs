@@ -2,12 +2,13 @@
 //! brought into log order, so that neither the number of waves nor the speed of actors shows.
 
 use super::{
+    hot::HotRider,
     order::{PendingImage, Published, ShareOutcome},
-    wave::Place,
+    wave::{Item, Place},
 };
 use crate::{
     domain::{
-        Answer, CellId, OrderId, Refusal, UnixMillis,
+        Answer, CellId, OrderId, OrderInput, Refusal, RiderId, Rules, UnixMillis,
         cell::{Cell, Entry, Routed},
         effect::{CarryChange, Task},
     },
@@ -22,7 +23,7 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// See the module.
 #[derive(Debug)]
@@ -41,6 +42,16 @@ pub(super) struct Work {
     tallies: BTreeMap<u32, FixTally>,
     /// Entries set aside because they made an actor fail: dead letters whether or not somebody waits.
     set_aside: Vec<u32>,
+    /// By entry, as far as they are routed.
+    stamps: Vec<Stamp>,
+}
+
+/// What all inputs of an entry are applied by, whenever they turn up, and how many there were.
+#[derive(Debug)]
+struct Stamp {
+    at: UnixMillis,
+    rules: Arc<Rules>,
+    inputs: u32,
 }
 
 /// A finished batch.
@@ -49,6 +60,7 @@ pub(super) struct Done {
     pub commit: Commit,
     pub announcements: Announcements,
     pub published: Vec<(OrderId, Published)>,
+    pub riders: Vec<(RiderId, HotRider)>,
     /// What the orders' actors would be rehydrated from until the commit is through.
     pub touched: Vec<OrderId>,
     pub first_log_time: UnixMillis,
@@ -69,11 +81,33 @@ impl Work {
             answers: BTreeMap::new(),
             tallies: BTreeMap::new(),
             set_aside: Vec::new(),
+            stamps: Vec::new(),
         }
     }
 
-    /// Takes what the cell itself decided of an entry.
-    pub(super) fn decided(&mut self, entry: u32, routed: &mut Routed) {
+    /// The next input that follows from an entry.
+    pub(super) fn item(&mut self, entry: u32, input: OrderInput) -> Item {
+        let (stamp, received) = (&mut self.stamps[entry as usize], &self.entries[entry as usize].entry);
+        let place = Place { entry, nth: stamp.inputs };
+        stamp.inputs += 1;
+        let (at, rules) = (stamp.at, stamp.rules.clone());
+        Item { place, seq: received.seq, log_time: received.log_time, at, rules, input }
+    }
+
+    /// Place of an entry in the log.
+    pub(super) fn seq(&self, entry: u32) -> u64 {
+        self.entries[entry as usize].entry.seq
+    }
+
+    /// The entry at a place in the log.
+    pub(super) fn entry_at(&self, seq: u64) -> u32 {
+        let index = self.entries.partition_point(|received| received.entry.seq < seq);
+        u32::try_from(index).unwrap_or(u32::MAX)
+    }
+
+    /// Takes what the cell itself decided of an entry, in the order of the entries.
+    pub(super) fn decided(&mut self, entry: u32, routed: &mut Routed, rules: &Arc<Rules>) {
+        self.stamps.push(Stamp { at: routed.at, rules: rules.clone(), inputs: 0 });
         if let Some(answer) = routed.answer.take() {
             self.answers.insert(entry, answer.map(|()| Acceptance { version: 0, rev: 0, status: None }));
         }
@@ -157,8 +191,9 @@ impl Work {
         let answers = self.settle_publishers(id, &mut outbox, metrics);
         self.count(metrics);
 
-        let mut riders = Vec::new();
+        let (mut riders, mut hot_riders) = (Vec::new(), Vec::new());
         for (rider, state) in cell.take_changed() {
+            hot_riders.push((rider.clone(), HotRider::from(&state)));
             riders.push((rider, Bytes::from(blob::encode(&state)?)));
         }
         let announcements = Announcements {
@@ -180,7 +215,8 @@ impl Work {
             outbox,
         };
         let first_log_time = self.entries.first().map_or(UnixMillis(0), |r| r.entry.log_time);
-        Ok(Done { commit, announcements, published: self.published.into_iter().collect(), touched, first_log_time })
+        let published = self.published.into_iter().collect();
+        Ok(Done { commit, announcements, published, riders: hot_riders, touched, first_log_time })
     }
 
     /// Outcomes for those who wait, dead letters for refusals that nobody waits for.
@@ -189,7 +225,7 @@ impl Work {
         id: &CellId,
         outbox: &mut Vec<OutboxItem>,
         metrics: &Metrics,
-    ) -> Vec<(std::sync::Arc<str>, Outcome)> {
+    ) -> Vec<(Arc<str>, Outcome)> {
         let mut answers = Vec::new();
         let mut bury = |entry: &Entry, field: &str, reason: &str| {
             metrics.dead_letters.inc();

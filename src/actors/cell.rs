@@ -3,6 +3,7 @@
 use super::{
     batch::{Done, Work},
     handle::InFlight,
+    hot::HotRider,
     order::{OrderActor, OrderMessage, PendingImage, Published, Start},
     wave::{Item, Place, Report, Share, ShareEnd, Wave},
 };
@@ -10,7 +11,7 @@ use crate::{
     clock::Stopwatch,
     domain::{
         CellId, OrderId, RiderId, Rules, UnixMillis,
-        cell::{Cell, CellHead, Rider, Route, Routed},
+        cell::{Cell, CellHead, FollowUp, Rider, Route, Routed, Word},
         effect::CarryChange,
     },
     metrics::Metrics,
@@ -83,6 +84,7 @@ pub(super) struct Committing {
     pub stored: BoxFuture<'static, Result<(), StoreError>>,
     pub announcements: Announcements,
     pub published: Vec<(OrderId, Published)>,
+    pub riders: Vec<(RiderId, HotRider)>,
     pub cursor: u64,
     pub first_log_time: UnixMillis,
     pub in_flight: InFlight,
@@ -214,24 +216,17 @@ impl CellActor {
             if *state.rules != state.core.head().rules {
                 state.rules = Arc::new(state.core.head().rules);
             }
-            work.decided(entry, &mut routed);
-            for (nth, (order, input)) in (0u32..).zip(routed.orders.drain(..)) {
-                shares.add(
-                    order,
-                    Item {
-                        place: Place { entry, nth },
-                        seq: received.seq,
-                        log_time: received.log_time,
-                        at: routed.at,
-                        rules: state.rules.clone(),
-                        input,
-                    },
-                );
+            work.decided(entry, &mut routed, &state.rules);
+            for (order, input) in routed.orders.drain(..) {
+                shares.add(order, work.item(entry, input));
             }
         }
-        self.wave(myself, &mut shares, &mut work, state).await?;
+        // The last words may have follow-ups, and these words of their own.
+        while !shares.is_empty() {
+            self.wave(myself, &mut shares, &mut work, state).await?;
+        }
         work.entries = entries;
-        let Done { commit, announcements, published, touched, first_log_time } =
+        let Done { commit, announcements, published, riders, touched, first_log_time } =
             work.finish(&mut state.core, &self.options.cell, &self.metrics).map_err(|e| e.to_string())?;
         self.metrics.apply_seconds.observe(watch.elapsed().as_secs_f64());
         state.queued.push_back((state.batches, touched));
@@ -241,6 +236,7 @@ impl CellActor {
             stored: self.store.commit(commit),
             announcements,
             published,
+            riders,
             cursor,
             first_log_time,
             in_flight,
@@ -253,7 +249,8 @@ impl CellActor {
         Ok(())
     }
 
-    /// Sends the shares out, waits for all of them, and takes the orders' word on who carries what.
+    /// Sends the shares out, waits for all of them, and takes the orders' word on who carries what. What follows from it
+    /// opens the next wave's shares.
     async fn wave(
         &self,
         myself: &ActorRef<CellMessage>,
@@ -303,7 +300,11 @@ impl CellActor {
             out = again;
         }
         carries.sort_by_key(|(place, ..)| *place);
-        state.core.settle(carries.into_iter().map(|(_, order, change)| (order, change)));
+        let words =
+            carries.into_iter().map(|(place, order, change)| Word { seq: work.seq(place.entry), order, change });
+        for FollowUp { seq, order, input } in state.core.settle(words) {
+            shares.add(order, work.item(work.entry_at(seq), input));
+        }
         Ok(())
     }
 
@@ -392,6 +393,10 @@ impl Shares {
             self.shares.len() - 1
         });
         self.shares[at].1.push(item);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.shares.is_empty()
     }
 
     fn take(&mut self) -> Vec<OutShare> {

@@ -2,11 +2,11 @@
 
 use super::{
     cell::{CellActor, CellMessage, CellOptions, Committing, Restored, stop},
-    hot::Hot,
+    hot::{Hot, HotRider},
 };
 use crate::{
     clock,
-    domain::{CellClock, UnixMillis, cell::Input},
+    domain::{CellClock, UnixMillis},
     metrics::{Metrics, Step},
     ports::{LogMark, Publish, Sink, Stopped, Store, StoreError},
     wire::log::{Batch, Received},
@@ -58,6 +58,7 @@ impl CellHandle {
         let (committing, committed) = mpsc::channel(COMMITTING);
         let stopped = Arc::new(watch::channel(None).0);
         let hot = Arc::new(Hot::default());
+        hot.riders_committed(restored.riders.iter().map(|(id, rider)| (id.clone(), HotRider::from(rider))));
         let cursor = Arc::new(AtomicU64::new(restored.cursor));
         let cell_clock = Arc::new(Mutex::new(restored.head.clock));
         metrics.cell_serving.set(1);
@@ -113,18 +114,7 @@ impl CellHandle {
 
 /// What a batch takes of the room: an entry counts once for each of its fixes.
 fn weight(batch: &Batch) -> u32 {
-    let of_entry = |received: &Received| match &received.entry.input {
-        Input::Fixes { fixes, .. } => fixes.len().max(1),
-        Input::Command { .. }
-        | Input::Stage { .. }
-        | Input::Shift { .. }
-        | Input::Trip { .. }
-        | Input::Timer { .. }
-        | Input::Clock { .. }
-        | Input::Rules(_)
-        | Input::Malformed { .. } => 1,
-    };
-    u32::try_from(batch.entries.iter().map(of_entry).sum::<usize>()).unwrap_or(u32::MAX)
+    u32::try_from(batch.entries.iter().map(Received::weight).sum::<usize>()).unwrap_or(u32::MAX)
 }
 
 impl Sink for CellHandle {
@@ -161,7 +151,8 @@ struct Committer {
 impl Committer {
     async fn run(self, mut committing: mpsc::Receiver<Committing>) {
         while let Some(batch) = committing.recv().await {
-            let Committing { number, stored, announcements, published, cursor, first_log_time, in_flight } = batch;
+            let Committing { number, stored, announcements, published, riders, cursor, first_log_time, in_flight } =
+                batch;
             if let Err(error) = stored.await {
                 stop(&self.stopped, &self.metrics, &error.to_string());
             }
@@ -175,6 +166,7 @@ impl Committer {
             let now = announcements.clock.now();
             *self.clock.lock() = announcements.clock;
             self.hot.committed(published);
+            self.hot.riders_committed(riders);
             self.publish.announce(announcements).await;
             if number % FORGET_EVERY == 0 {
                 self.hot.forget_final(now);

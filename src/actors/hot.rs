@@ -1,9 +1,10 @@
-//! The committed state of the orders that are active or were completed within the last hour: what queries and heartbeats
-//! are served from, without asking an actor and without a disk.
+//! The committed state of the orders that are active or were completed within the last hour, and of all riders: what
+//! queries and heartbeats are served from, without asking an actor and without a disk.
 
 use super::order::Published;
 use crate::{
-    domain::{Facts, Live, OrderId, UnixMillis},
+    domain::{Facts, Live, OrderId, Position, RiderId, UnixMillis, cell::Rider, spatial::Spatial},
+    geo::{Bounds, Point},
     wire::doc,
 };
 use parking_lot::RwLock;
@@ -31,9 +32,33 @@ impl HotOrder {
     }
 }
 
+/// The committed state of one rider, as far as anybody asks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HotRider {
+    pub on_shift: bool,
+    pub position: Option<Position>,
+    /// Orders in hand, in the order of their stops.
+    pub stops: Arc<[OrderId]>,
+}
+
+impl From<&Rider> for HotRider {
+    fn from(rider: &Rider) -> Self {
+        Self { on_shift: rider.on_shift, position: rider.position(), stops: rider.stops().into() }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Riders {
+    known: HashMap<RiderId, HotRider>,
+    places: Spatial<RiderId>,
+}
+
 /// See the module. Written after each commit, read by many.
 #[derive(Debug, Default)]
-pub struct Hot(RwLock<HashMap<OrderId, HotOrder>>);
+pub struct Hot {
+    orders: RwLock<HashMap<OrderId, HotOrder>>,
+    riders: RwLock<Riders>,
+}
 
 impl Hot {
     /// A final order stays so long, in cell time.
@@ -41,31 +66,73 @@ impl Hot {
 
     /// The order, if it is hot.
     pub fn get(&self, id: &OrderId) -> Option<HotOrder> {
-        self.0.read().get(id).cloned()
+        self.orders.read().get(id).cloned()
     }
 
     /// Every hot order's version.
     pub fn versions(&self) -> Vec<(OrderId, u64)> {
-        self.0.read().iter().map(|(id, order)| (id.clone(), order.version)).collect()
+        self.orders.read().iter().map(|(id, order)| (id.clone(), order.version)).collect()
     }
 
     /// Puts in an order as it was stored; an order that is newer already stays.
     pub fn seed(&self, id: OrderId, order: HotOrder) {
-        let mut orders = self.0.write();
+        let mut orders = self.orders.write();
         if orders.get(&id).is_none_or(|known| known.version < order.version) {
             orders.insert(id, order);
         }
     }
 
     pub(super) fn committed(&self, published: Vec<(OrderId, Published)>) {
-        let mut orders = self.0.write();
+        let mut orders = self.orders.write();
         for (id, Published { version, at, facts, live }) in published {
             orders.insert(id, HotOrder { version, at, facts, live });
         }
     }
 
+    pub(super) fn riders_committed(&self, riders: impl IntoIterator<Item = (RiderId, HotRider)>) {
+        let Riders { known, places } = &mut *self.riders.write();
+        for (id, rider) in riders {
+            if let Some(position) = rider.position {
+                places.put(&id, position.point);
+            }
+            known.insert(id, rider);
+        }
+    }
+
+    /// The `k` riders nearest to a point, of those within `max_m` that `suits` lets through; with the distance, metres.
+    pub fn nearest_riders(
+        &self,
+        point: Point,
+        k: usize,
+        max_m: f64,
+        suits: impl Fn(&HotRider) -> bool,
+    ) -> Vec<(RiderId, HotRider, f64)> {
+        let riders = self.riders.read();
+        let found = riders.places.nearest(point, k, max_m, |id| riders.known.get(id).is_some_and(&suits));
+        found
+            .into_iter()
+            .filter_map(|n| Some((riders.known.get(&n.id)?.clone(), n)))
+            .map(|(r, n)| (n.id, r, n.distance_m))
+            .collect()
+    }
+
+    /// The riders in a box, by id: at most `limit` of those after `after`.
+    pub fn riders_within(
+        &self,
+        bounds: &Bounds,
+        after: Option<&RiderId>,
+        limit: usize,
+        suits: impl Fn(&HotRider) -> bool,
+    ) -> Vec<(RiderId, HotRider)> {
+        let riders = self.riders.read();
+        let found = riders.places.within(bounds).into_iter().map(|(id, _)| id);
+        let rest = found.skip_while(|id| after.is_some_and(|after| id <= after));
+        let seen = rest.filter_map(|id| riders.known.get(&id).cloned().map(|rider| (id, rider)));
+        seen.filter(|(_, rider)| suits(rider)).take(limit).collect()
+    }
+
     /// Lets go of orders that have been final for an hour.
     pub(super) fn forget_final(&self, now: UnixMillis) {
-        self.0.write().retain(|_, order| !order.is_stale(now));
+        self.orders.write().retain(|_, order| !order.is_stale(now));
     }
 }

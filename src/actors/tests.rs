@@ -140,8 +140,7 @@ fn outcome((store, heard, _): &(Memory, Heard, Metrics)) -> String {
 
 #[tokio::test]
 async fn batches_and_passivation_make_no_difference() {
-    for seed in 0..4 {
-        let log = testing::log(seed, 1_500, 12, 4);
+    for (seed, log) in (0..2).flat_map(|n| [(n, testing::log(n, 1_500, 12, 4)), (n, testing::life(n, 1_500, 12, 4))]) {
         let whole = outcome(&run(&log, 1_000, |_| {}).await);
         for size in [1, 7, 250] {
             assert!(whole == outcome(&run(&log, size, |_| {}).await), "seed {seed}, batches of {size}");
@@ -152,12 +151,17 @@ async fn batches_and_passivation_make_no_difference() {
 
 #[tokio::test]
 async fn actors_do_what_the_core_does_alone() {
-    let log = testing::log(77, 3_000, 20, 6);
+    for log in [testing::log(77, 3_000, 20, 6), testing::life(78, 3_000, 20, 6)] {
+        agree(&log).await;
+    }
+}
+
+async fn agree(log: &[Entry]) {
     let mut solo = Solo::default();
-    for entry in &log {
+    for entry in log {
         solo.apply(entry);
     }
-    let (store, heard, _) = run(&log, 100, |_| {}).await;
+    let (store, heard, _) = run(log, 100, |_| {}).await;
     let tables = store.tables.lock();
     for (id, order) in &solo.orders {
         let image = tables.orders.get(id).map(|i| i.head.clone());

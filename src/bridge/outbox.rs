@@ -48,9 +48,6 @@ pub struct Beat {
     pub unconfirmed: Vec<String>,
 }
 
-/// What was taken out: frames, and the topics that the hub ended by itself with the generation that it ended.
-pub type Taken = (VecDeque<Frame>, Vec<(OrderId, u64)>);
-
 /// The outbox is shut: stop sending to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the connection is closing")]

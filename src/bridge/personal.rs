@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     domain::{KeyId, OrderId},
-    wire::personal::{Entry, Personal},
+    wire::{
+        command::hex,
+        personal::{Entry, Personal},
+    },
 };
 use bytes::Bytes;
 use serde_json::Value;
@@ -148,15 +151,6 @@ fn settled(entry: Entry) -> Bytes {
 
 fn aside(order: &OrderId, key: KeyId) -> String {
     format!("{order}.{}", hex(key))
-}
-
-/// Lower-case hex.
-pub fn hex(key: KeyId) -> String {
-    use std::fmt::Write;
-    key.0.iter().fold(String::with_capacity(32), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{
     ids::{OrderId, RiderId, WarehouseId},
-    order::Facts,
+    order::{Edit, Facts, Missing, Proof},
     status::{Event, Stage, Status, allowed},
     time::UnixMillis,
 };
@@ -48,6 +48,11 @@ impl Operator {
         Self { kind: OperatorKind::System, id: "timer".into() }
     }
 
+    /// Trunkline's own assignments and its reckoning of stops.
+    pub fn dispatch() -> Self {
+        Self { kind: OperatorKind::System, id: "dispatch".into() }
+    }
+
     /// A rider, as the sender of fixes and deliveries.
     pub fn rider(id: &RiderId) -> Self {
         Self { kind: OperatorKind::Rider, id: id.as_str().into() }
@@ -89,7 +94,22 @@ pub enum Action {
     Deliver {
         at: Option<UnixMillis>,
         sent: Option<UnixMillis>,
+        proof: Option<Arc<Proof>>,
     },
+    /// The rider stood before a closed door, and keeps the order. Times as in `Deliver`.
+    Fail {
+        reason: String,
+        at: Option<UnixMillis>,
+        sent: Option<UnixMillis>,
+    },
+    /// The goods go back, and the order ends. Times as in `Deliver`.
+    Return {
+        reason: String,
+        at: Option<UnixMillis>,
+        sent: Option<UnixMillis>,
+    },
+    Missing(Arc<Missing>),
+    Edit(Edit),
 }
 
 /// A command's name, without its content.
@@ -102,10 +122,25 @@ pub enum Verb {
     Assign,
     Unassign,
     Deliver,
+    Fail,
+    Return,
+    Missing,
+    Edit,
 }
 
 impl Verb {
-    pub const ALL: [Self; 6] = [Self::Create, Self::Pay, Self::Cancel, Self::Assign, Self::Unassign, Self::Deliver];
+    pub const ALL: [Self; 10] = [
+        Self::Create,
+        Self::Pay,
+        Self::Cancel,
+        Self::Assign,
+        Self::Unassign,
+        Self::Deliver,
+        Self::Fail,
+        Self::Return,
+        Self::Missing,
+        Self::Edit,
+    ];
 
     /// The token in subjects and paths.
     pub fn name(self) -> &'static str {
@@ -116,6 +151,10 @@ impl Verb {
             Self::Assign => "assign",
             Self::Unassign => "unassign",
             Self::Deliver => "deliver",
+            Self::Fail => "fail",
+            Self::Return => "return",
+            Self::Missing => "missing",
+            Self::Edit => "edit",
         }
     }
 }
@@ -123,10 +162,10 @@ impl Verb {
 impl std::str::FromStr for Verb {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|v| v.name() == text)
-            .ok_or_else(|| format!("`{text}` is no verb; the verbs are create, pay, cancel, assign, unassign, deliver"))
+        Self::ALL.into_iter().find(|v| v.name() == text).ok_or_else(|| {
+            let verbs = Self::ALL.map(Self::name).join(", ");
+            format!("`{text}` is no verb; the verbs are {verbs}")
+        })
     }
 }
 
@@ -140,6 +179,27 @@ impl Action {
             Self::Assign { .. } => Verb::Assign,
             Self::Unassign => Verb::Unassign,
             Self::Deliver { .. } => Verb::Deliver,
+            Self::Fail { .. } => Verb::Fail,
+            Self::Return { .. } => Verb::Return,
+            Self::Missing(_) => Verb::Missing,
+            Self::Edit(_) => Verb::Edit,
+        }
+    }
+
+    /// From which [`Rules::rules_version`](super::Rules::rules_version) on it is taken.
+    pub fn rules_version(&self) -> u32 {
+        match self {
+            Self::Create(_)
+            | Self::Pay
+            | Self::Cancel { .. }
+            | Self::Assign { .. }
+            | Self::Unassign
+            | Self::Deliver { proof: None, .. } => 1,
+            Self::Deliver { proof: Some(_), .. }
+            | Self::Fail { .. }
+            | Self::Return { .. }
+            | Self::Missing(_)
+            | Self::Edit(_) => 2,
         }
     }
 }

@@ -73,6 +73,12 @@ pub enum RowKind {
     Stage,
     Fix,
     Timer,
+    Fail,
+    Return,
+    Missing,
+    Edit,
+    /// The number of stops ahead changed by itself.
+    Stops,
 }
 
 impl RowKind {
@@ -88,6 +94,11 @@ impl RowKind {
             Self::Stage => "stage",
             Self::Fix => "fix",
             Self::Timer => "timer",
+            Self::Fail => "fail",
+            Self::Return => "return",
+            Self::Missing => "missing",
+            Self::Edit => "edit",
+            Self::Stops => "stops",
         }
     }
 }
@@ -163,10 +174,14 @@ impl std::str::FromStr for TimerKind {
 /// How the map of riders and orders changes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CarryChange {
-    /// `rider` carries the order from `from` on; whoever carried it before, doesn't.
-    Start { rider: RiderId, from: UnixMillis },
+    /// `rider` carries the order from `from` on, with so many stops ahead of it; whoever carried it before, doesn't.
+    Start { rider: RiderId, from: UnixMillis, stops_ahead: u16 },
     /// Nobody carries it after `to`.
     End { to: UnixMillis },
+    /// It is packed and looks for a rider, who would fetch it there.
+    Seek { from: Point },
+    /// It no longer does.
+    Rest,
 }
 
 /// What the order needs to know of a rider who takes it over.

@@ -10,6 +10,7 @@ pub mod marker;
 pub mod order;
 pub mod quality;
 pub mod rules;
+pub mod spatial;
 pub mod status;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -21,6 +22,6 @@ pub use effect::{Change, Effect};
 pub use fix::{Fix, FixId, Mark, Position, Verdict};
 pub use ids::{CellId, OrderId, RiderId, UserId, WarehouseId};
 pub use order::{Facts, Live, Order, OrderInput};
-pub use rules::Rules;
+pub use rules::{Dispatch, Rules};
 pub use status::{Event, Stage, Status};
 pub use time::{CellClock, UnixMillis};

@@ -4,13 +4,29 @@ use serde::{Deserialize, Serialize};
 
 /// The newest behaviour this program knows. A `control.` message that asks for a newer one is refused, so that during
 /// an upgrade both versions of the program decide alike until operations switch.
-pub const RULES_VERSION: u32 = 1;
+///
+/// A log that never asks is played by version 1, whatever the program: it gives what it always gave. Version 2 adds the
+/// commands fail, return, missing and edit, proof of delivery, shifts that hand over, stops ahead that change with the
+/// trip and not only with the next fix, and dispatch.
+pub const RULES_VERSION: u32 = 2;
+
+/// Who gives packed orders to riders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dispatch {
+    /// The order system.
+    #[default]
+    Manual,
+    /// The cell itself: the nearest rider who is on shift and has room.
+    Nearest,
+}
 
 /// Thresholds of a cell. Defaults are the product's promises.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rules {
-    /// Which behaviour applies.
+    /// Which behaviour applies. 0 in a message, or not named: the one that applies already.
+    #[serde(default)]
     pub rules_version: u32,
     /// An order unpaid for so long is cancelled.
     pub unpaid_ms: i64,
@@ -31,12 +47,17 @@ pub struct Rules {
     pub dwell_radius_m: f64,
     /// … for so long stands still, and the marker with them.
     pub dwell_ms: i64,
+    pub dispatch: Dispatch,
+    /// Dispatch gives a rider no order beyond so many in hand. 1: only to who has none.
+    pub max_orders_per_rider: u32,
+    /// Dispatch gives an order to no rider farther from its warehouse.
+    pub max_distance_m: f64,
 }
 
 impl Default for Rules {
     fn default() -> Self {
         Self {
-            rules_version: RULES_VERSION,
+            rules_version: 1,
             unpaid_ms: 30 * 60 * 1_000,
             future_ms: 60 * 1_000,
             late_ms: 24 * 60 * 60 * 1_000,
@@ -46,6 +67,9 @@ impl Default for Rules {
             readmit_fixes: 3,
             dwell_radius_m: 35.0,
             dwell_ms: 30_000,
+            dispatch: Dispatch::Manual,
+            max_orders_per_rider: 1,
+            max_distance_m: 5_000.0,
         }
     }
 }
@@ -53,8 +77,8 @@ impl Default for Rules {
 impl Rules {
     /// Refuses what can't be meant; gives the field and the reason.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
-        if self.rules_version == 0 || self.rules_version > RULES_VERSION {
-            return Err(("rules_version", format!("must be 1 to {RULES_VERSION}")));
+        if self.rules_version > RULES_VERSION {
+            return Err(("rules_version", format!("must be at most {RULES_VERSION}, which this program knows")));
         }
         for (field, ms) in [
             ("unpaid_ms", self.unpaid_ms),
@@ -71,6 +95,7 @@ impl Rules {
             ("max_accuracy_m", self.max_accuracy_m),
             ("max_speed_mps", self.max_speed_mps),
             ("dwell_radius_m", self.dwell_radius_m),
+            ("max_distance_m", self.max_distance_m),
         ] {
             if !(value > 0.0 && value <= 100_000.0) {
                 return Err((field, "must be above 0 and at most 100000".into()));
@@ -79,6 +104,14 @@ impl Rules {
         if self.readmit_fixes == 0 {
             return Err(("readmit_fixes", "must be at least 1".into()));
         }
+        if !(1..=1_000).contains(&self.max_orders_per_rider) {
+            return Err(("max_orders_per_rider", "must be 1 to 1000".into()));
+        }
         Ok(())
+    }
+
+    /// Whether the cell itself gives packed orders to riders.
+    pub fn dispatches(&self) -> bool {
+        self.rules_version >= 2 && self.dispatch == Dispatch::Nearest
     }
 }

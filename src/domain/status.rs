@@ -70,11 +70,31 @@ pub enum Event {
     Cancel,
     /// The unpaid order's time is up.
     Expire,
+    /// A delivery was tried in vain.
+    Fail,
+    /// The goods go back to the warehouse.
+    Return,
+    /// Items turned out to be missing.
+    Missing,
+    /// Promise, destination or personal data change.
+    Edit,
 }
 
 impl Event {
-    pub const ALL: [Self; 8] =
-        [Self::Pay, Self::Stage, Self::Assign, Self::Unassign, Self::Depart, Self::Deliver, Self::Cancel, Self::Expire];
+    pub const ALL: [Self; 12] = [
+        Self::Pay,
+        Self::Stage,
+        Self::Assign,
+        Self::Unassign,
+        Self::Depart,
+        Self::Deliver,
+        Self::Cancel,
+        Self::Expire,
+        Self::Fail,
+        Self::Return,
+        Self::Missing,
+        Self::Edit,
+    ];
 
     /// The verb in errors.
     pub fn name(self) -> &'static str {
@@ -87,32 +107,52 @@ impl Event {
             Self::Deliver => "deliver",
             Self::Cancel => "cancel",
             Self::Expire => "expire",
+            Self::Fail => "fail",
+            Self::Return => "return",
+            Self::Missing => "missing",
+            Self::Edit => "edit",
         }
     }
 }
 
 /// The transition table: the status after `event` in `status`, or `None` where it is refused.
 ///
-/// Who may cancel from `Delivering`, and that a reason is needed there, is the command's business, not the table's.
+/// Who may do it, that a reason is needed, and that nothing is edited after handing over is the command's business, not
+/// the table's.
 pub fn transition(status: Status, event: Event) -> Option<Status> {
     use Event as E;
     use Status as S;
     match (status, event) {
         (S::PendingPayment, E::Pay) => Some(S::Paid),
+        (S::PendingPayment, E::Edit) => Some(S::PendingPayment),
         (S::PendingPayment, E::Cancel | E::Expire) => Some(S::Cancelled),
-        (S::Paid, E::Stage | E::Assign | E::Unassign) => Some(S::Paid),
+        (S::Paid, E::Stage | E::Assign | E::Unassign | E::Missing | E::Edit) => Some(S::Paid),
         (S::Paid, E::Depart) => Some(S::Delivering),
         (S::Paid, E::Cancel) => Some(S::Cancelled),
-        // The last stage, `handed_over`, is reported when the rider already has the order.
-        (S::Delivering, E::Stage | E::Assign | E::Unassign) => Some(S::Delivering),
+        // The last stage, `handed_over`, is reported when the rider already has the order; until then it can be edited.
+        (S::Delivering, E::Stage | E::Assign | E::Unassign | E::Fail | E::Missing | E::Edit) => Some(S::Delivering),
         (S::Delivering, E::Deliver) => Some(S::Completed),
-        (S::Delivering, E::Cancel) => Some(S::Cancelled),
-        (S::PendingPayment, E::Stage | E::Assign | E::Unassign | E::Depart | E::Deliver)
-        | (S::Paid, E::Pay | E::Deliver | E::Expire)
+        (S::Delivering, E::Cancel | E::Return) => Some(S::Cancelled),
+        (
+            S::PendingPayment,
+            E::Stage | E::Assign | E::Unassign | E::Depart | E::Deliver | E::Fail | E::Return | E::Missing,
+        )
+        | (S::Paid, E::Pay | E::Deliver | E::Expire | E::Fail | E::Return)
         | (S::Delivering, E::Pay | E::Depart | E::Expire)
         | (
             S::Completed | S::Cancelled,
-            E::Pay | E::Stage | E::Assign | E::Unassign | E::Depart | E::Deliver | E::Cancel | E::Expire,
+            E::Pay
+            | E::Stage
+            | E::Assign
+            | E::Unassign
+            | E::Depart
+            | E::Deliver
+            | E::Cancel
+            | E::Expire
+            | E::Fail
+            | E::Return
+            | E::Missing
+            | E::Edit,
         ) => None,
     }
 }
@@ -177,13 +217,14 @@ mod tests {
     /// Every status × event pair, written out independently of the table.
     #[test]
     fn every_pair_of_the_table() {
-        // Columns in the order of `Event::ALL`: pay stage assign unassign depart deliver cancel expire.
-        let expected: [(Status, [u8; 8]); 5] = [
-            (Status::PendingPayment, [2, 0, 0, 0, 0, 0, 5, 5]),
-            (Status::Paid, [0, 2, 2, 2, 3, 0, 5, 0]),
-            (Status::Delivering, [0, 3, 3, 3, 0, 4, 5, 0]),
-            (Status::Completed, [0; 8]),
-            (Status::Cancelled, [0; 8]),
+        // Columns in the order of `Event::ALL`:
+        // pay stage assign unassign depart deliver cancel expire fail return missing edit.
+        let expected: [(Status, [u8; 12]); 5] = [
+            (Status::PendingPayment, [2, 0, 0, 0, 0, 0, 5, 5, 0, 0, 0, 1]),
+            (Status::Paid, [0, 2, 2, 2, 3, 0, 5, 0, 0, 0, 2, 2]),
+            (Status::Delivering, [0, 3, 3, 3, 0, 4, 5, 0, 3, 5, 3, 3]),
+            (Status::Completed, [0; 12]),
+            (Status::Cancelled, [0; 12]),
         ];
         for (status, row) in expected {
             for (event, code) in Event::ALL.into_iter().zip(row) {

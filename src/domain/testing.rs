@@ -1,10 +1,11 @@
 //! Random logs for tests: a few orders and riders, every kind of entry, many of them nonsense in their place.
 
 use super::{
-    Action, CellClock, Command, Fix, FixId, KeyId, Operator, OperatorKind, OrderId, RiderId, Rules, Stage, UnixMillis,
+    Action, CellClock, Command, Dispatch, Fix, FixId, KeyId, Operator, OperatorKind, OrderId, RiderId, Rules, Stage,
+    UnixMillis,
     cell::{Entry, Input},
     effect::TimerKind,
-    order::{Facts, Money, Place},
+    order::{Edit, Facts, Missing, MissingItem, Money, Place, Promise, Proof},
 };
 use crate::geo::Point;
 use rand::{Rng, SeedableRng};
@@ -55,14 +56,34 @@ pub(crate) fn fix(t_ms: i64, seq: Option<u32>, north_m: f64) -> Fix {
     }
 }
 
-/// A seeded log of `len` entries, one second apart.
+/// A seeded log of `len` entries, one second apart, as version 1 of the rules had them.
 pub(crate) fn log(seed: u64, len: u64, orders: u32, riders: u32) -> Vec<Entry> {
+    entries(seed, len, |rng, _, now| input(rng, now, orders, riders))
+}
+
+/// The same with everything that came with version 2: the commands of life, shifts that hand over, dispatch.
+pub(crate) fn life(seed: u64, len: u64, orders: u32, riders: u32) -> Vec<Entry> {
+    entries(seed, len, |rng, seq, now| {
+        let input = input(rng, now, orders, riders);
+        if seq == 1 {
+            dispatching(rng, Rules { rules_version: 2, ..Rules::default() })
+        } else if let Input::Rules { rules, .. } = input {
+            dispatching(rng, rules)
+        } else if rng.random_bool(0.25) {
+            later_input(rng, now, orders, riders)
+        } else {
+            input
+        }
+    })
+}
+
+fn entries(seed: u64, len: u64, mut input: impl FnMut(&mut ChaCha8Rng, u64, UnixMillis) -> Input) -> Vec<Entry> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     // Times are told by the cell's clock, as those who speed it up must do.
     let mut clock = CellClock::default();
     let one = |seq| {
         let log_time = UnixMillis(T0 + i64::try_from(seq).unwrap() * 1_000);
-        let input = input(&mut rng, clock.advance(log_time), orders, riders);
+        let input = input(&mut rng, seq, clock.advance(log_time));
         if let Input::Clock { scale, cell_time } = input {
             clock.set(log_time, scale, cell_time);
         }
@@ -86,7 +107,7 @@ fn input(rng: &mut ChaCha8Rng, now: UnixMillis, orders: u32, riders: u32) -> Inp
         32..34 => send(Action::Unassign, key | 1 << 102),
         34..38 => {
             let at = rng.random_bool(0.5).then(|| now.plus(-rng.random_range(0..60_000)));
-            send(Action::Deliver { at, sent: None }, key | 1 << 103)
+            send(Action::Deliver { at, sent: None, proof: None }, key | 1 << 103)
         }
         38..40 => send(Action::Cancel { reason }, key | 1 << 104),
         40..52 => {
@@ -95,17 +116,63 @@ fn input(rng: &mut ChaCha8Rng, now: UnixMillis, orders: u32, riders: u32) -> Inp
             Input::Stage { warehouse: warehouse.parse().unwrap(), order, stage }
         }
         52 => Input::Trip { rider: who, stops: vec![order] },
-        53 => Input::Shift { rider: who, on: rng.random_bool(0.5) },
+        53 => Input::Shift { rider: who, on: rng.random_bool(0.5), handover_to: None },
         54..57 => Input::Timer { order, kind: TimerKind::Unpaid, n: rng.random_range(1..6) },
         57 => Input::Malformed { field: "payload".into(), reason: "broken".into() },
-        58 if rng.random_bool(0.7) => Input::Rules(Rules {
-            late_ms: rng.random_range(1..24) * 3_600_000,
-            unpaid_ms: rng.random_range(0..20) * 1_000,
-            readmit_fixes: rng.random_range(1..5),
-            ..Rules::default()
-        }),
+        58 if rng.random_bool(0.7) => {
+            let rules = Rules {
+                rules_version: 0,
+                late_ms: rng.random_range(1..24) * 3_600_000,
+                unpaid_ms: rng.random_range(0..20) * 1_000,
+                readmit_fixes: rng.random_range(1..5),
+                ..Rules::default()
+            };
+            Input::Rules { rules, needs: 1 }
+        }
         59 if rng.random_bool(0.3) => Input::Clock { scale: [1, 1, 60][rng.random_range(0..3)], cell_time: None },
         _ => fixes(rng, now, who),
+    }
+}
+
+fn dispatching(rng: &mut ChaCha8Rng, mut rules: Rules) -> Input {
+    if rng.random_bool(0.1) {
+        rules.rules_version = rng.random_range(1..3);
+    }
+    rules.dispatch = if rng.random_bool(0.7) { Dispatch::Nearest } else { Dispatch::Manual };
+    rules.max_orders_per_rider = rng.random_range(1..4);
+    rules.max_distance_m = f64::from(rng.random_range(500..4_000));
+    Input::Rules { rules, needs: 2 }
+}
+
+fn later_input(rng: &mut ChaCha8Rng, now: UnixMillis, orders: u32, riders: u32) -> Input {
+    let order = order(rng.random_range(0..orders));
+    let (who, other) = (rider(rng.random_range(0..riders)), rider(rng.random_range(0..riders)));
+    let kind = OperatorKind::ALL[rng.random_range(0..4)];
+    let id = if kind == OperatorKind::Rider { who.as_str() } else { "w1" };
+    let by = Operator { kind, id: id.into() };
+    let at = rng.random_bool(0.5).then(|| now.plus(-rng.random_range(0..60_000)));
+    let key = rng.random_range(0..60u128) << 64 | 1 << 110;
+    let send =
+        |action| Input::Command { order: order.clone(), command: Command { by: by.clone(), ..command(action, key) } };
+    match rng.random_range(0..12) {
+        0 => send(Action::Fail { reason: "nobody there".into(), at, sent: None }),
+        1 => send(Action::Return { reason: "refused".into(), at, sent: None }),
+        2 => {
+            let items = vec![MissingItem { name: "milk".into(), count: 2 }];
+            send(Action::Missing(Arc::new(Missing { count: rng.random_range(1..5), items, note: None })))
+        }
+        3 => {
+            let promise = rng.random_bool(0.5).then(|| Promise { from: now, to: now.plus(1_800_000) });
+            let destination = rng.random_bool(0.5).then(|| point(f64::from(rng.random_range(0..9)), 0.0));
+            send(Action::Edit(Edit { promise, destination, personal: rng.random_bool(0.5) }))
+        }
+        4 => {
+            let proof = Some(Arc::new(Proof { code: Some("4711".into()), ..Proof::default() }));
+            send(Action::Deliver { at, sent: None, proof })
+        }
+        5 => Input::Shift { rider: who, on: rng.random_bool(0.1), handover_to: Some(other) },
+        6 => Input::Trip { rider: who, stops: vec![order] },
+        _ => Input::Shift { rider: who, on: true, handover_to: None },
     }
 }
 

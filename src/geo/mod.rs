@@ -1,10 +1,12 @@
 //! Positions, distances and datums. Pure arithmetic: everything here gives the same bits on every machine, because
 //! what a cell decides must be a function of its log. Trigonometry therefore comes from `libm`, not from the platform.
 
+mod bounds;
 mod datum;
 mod distance;
 mod point;
 
+pub use bounds::Bounds;
 pub use datum::{Datum, from_wgs84, to_wgs84};
 pub use distance::{EARTH_RADIUS_M, distance_m};
 pub use point::{CoordinateError, Point};

@@ -128,25 +128,11 @@ impl Shop {
             route: None,
             extra: (self.extra_bytes > 0).then(|| format!(r#"{{"x":"{}"}}"#, "y".repeat(self.extra_bytes))),
         };
-        let live = Live {
-            status: Status::PendingPayment,
-            rev: 1,
-            stage: None,
-            rider: None,
-            position: None,
-            stops_ahead: None,
-            created_at: at,
-            paid_at: None,
-            departed_at: None,
-            completed_at: None,
-            cancelled_at: None,
-            cancel_reason: None,
-        };
         let order = Order {
             id: id.clone(),
             version: 0,
             facts: Arc::new(facts),
-            live,
+            live: Live::new(at),
             updated_at: at,
             carried_since: None,
             answers: Vec::new(),

@@ -1,11 +1,16 @@
 //! Payloads of `order.…` and `warehouse.…`: JSON to commands.
 
-use super::{FieldError, merge::without_nulls, parse_json};
+use super::{
+    FieldError,
+    life::{self, MissingItemBody, ProofBody, text},
+    merge::without_nulls,
+    parse_json,
+};
 use crate::{
     domain::{
         Action, CellId, Facts, KeyId, Operator, OperatorKind, OrderId, RiderId, UnixMillis, UserId, Verb, WarehouseId,
         ids::is_token,
-        order::{Money, Place, Promise, Route},
+        order::{Money, Place, Promise, Proof, Route},
     },
     geo::{Datum, Point, to_wgs84},
 };
@@ -113,15 +118,6 @@ impl CreateBody {
         if self.items == 0 {
             return Err(FieldError::new("items", "must be at least 1"));
         }
-        let promise = match self.promise {
-            Some(PromiseBody { from_ms, to_ms }) if from_ms > to_ms => {
-                return Err(FieldError::new("promise.from_ms", "must not be after to_ms"));
-            }
-            Some(PromiseBody { from_ms, to_ms }) => {
-                Some(Promise { from: time("promise.from_ms", from_ms)?, to: time("promise.to_ms", to_ms)? })
-            }
-            None => None,
-        };
         Ok(Facts {
             user: UserId::try_from(self.user_id.clone()).map_err(|_| id("user_id", &self.user_id))?,
             cell: cell.clone(),
@@ -133,10 +129,20 @@ impl CreateBody {
             destination: self.destination.point(datum).map_err(|e| e.within("destination"))?,
             total: Money { minor: self.amount_minor, currency: self.currency },
             items: self.items,
-            promise,
+            promise: self.promise.map(PromiseBody::promise).transpose()?,
             route: self.route.map(|r| r.route(datum)).transpose()?,
             extra: self.extra.map(extra).transpose()?.flatten(),
         })
+    }
+}
+
+impl PromiseBody {
+    pub(super) fn promise(self) -> Result<Promise, FieldError> {
+        let Self { from_ms, to_ms } = self;
+        if from_ms > to_ms {
+            return Err(FieldError::new("promise.from_ms", "must not be after to_ms"));
+        }
+        Ok(Promise { from: time("promise.from_ms", from_ms)?, to: time("promise.to_ms", to_ms)? })
     }
 }
 
@@ -216,13 +222,6 @@ fn shallow(value: &Value, levels: usize) -> bool {
     }
 }
 
-fn text(field: &str, value: String) -> Result<String, FieldError> {
-    if value.len() > MAX_TEXT {
-        return Err(FieldError::new(field, format!("must be at most {MAX_TEXT} bytes")));
-    }
-    Ok(value)
-}
-
 /// Year 1 to 9999, which every arithmetic on times survives.
 pub(super) fn time(field: &str, ms: i64) -> Result<UnixMillis, FieldError> {
     if (-62_135_596_800_000..=253_402_300_799_999).contains(&ms) {
@@ -238,15 +237,62 @@ pub(super) fn time(field: &str, ms: i64) -> Result<UnixMillis, FieldError> {
 pub struct CommandBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub if_rev: Option<u64>,
-    /// With `cancel`.
+    /// With `cancel`, and needed with `fail` and `return`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// With `assign`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rider: Option<String>,
-    /// With `deliver`: when it happened, by the publisher's clock.
+    /// With `deliver`, `fail` and `return`: when it happened, by the publisher's clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_ms: Option<i64>,
+    /// With `deliver`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ProofBody>,
+    /// With `missing`: which items, or else how many; the note is for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<Vec<MissingItemBody>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// With `edit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub promise: Option<PromiseBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<Coordinates>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub datum: Option<Datum>,
+    /// With `edit`: contact, address text or notes were changed where they are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub personal: Option<bool>,
+}
+
+impl CommandBody {
+    /// Names the first field that the verb doesn't take.
+    fn check(&self, verb: Verb) -> Result<(), FieldError> {
+        let Self { if_rev: _, reason, rider, at_ms, proof, items, count, note, promise, destination, datum, personal } =
+            self;
+        let told: &[Verb] = &[Verb::Deliver, Verb::Fail, Verb::Return];
+        for (field, given, verbs) in [
+            ("reason", reason.is_some(), &[Verb::Cancel, Verb::Fail, Verb::Return][..]),
+            ("rider", rider.is_some(), &[Verb::Assign]),
+            ("at_ms", at_ms.is_some(), told),
+            ("proof", proof.is_some(), &[Verb::Deliver]),
+            ("items", items.is_some(), &[Verb::Missing]),
+            ("count", count.is_some(), &[Verb::Missing]),
+            ("note", note.is_some(), &[Verb::Missing]),
+            ("promise", promise.is_some(), &[Verb::Edit]),
+            ("destination", destination.is_some(), &[Verb::Edit]),
+            ("datum", datum.is_some(), &[Verb::Edit]),
+            ("personal", personal.is_some(), &[Verb::Edit]),
+        ] {
+            if given && !verbs.contains(&verb) {
+                return Err(FieldError::new(field, format!("`{}` takes none", verb.name())));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Parses a command's payload: what to do, and the `if_rev` that it carries.
@@ -255,24 +301,32 @@ pub fn action(verb: Verb, cell: &CellId, payload: &[u8]) -> Result<(Action, Opti
         return Ok((Action::Create(Arc::new(parse_json::<CreateBody>(payload)?.facts(cell)?)), None));
     }
     let body: CommandBody = if payload.is_empty() { CommandBody::default() } else { parse_json(payload)? };
-    let CommandBody { if_rev, reason, rider, at_ms } = body;
-    let takes = |field: &str, given: bool, by: Verb| {
-        if given && verb != by { Err(FieldError::new(field, format!("`{}` takes none", verb.name()))) } else { Ok(()) }
-    };
-    takes("reason", reason.is_some(), Verb::Cancel)?;
-    takes("rider", rider.is_some(), Verb::Assign)?;
-    takes("at_ms", at_ms.is_some(), Verb::Deliver)?;
+    body.check(verb)?;
+    let CommandBody { if_rev, reason, rider, at_ms, proof, items, count, note, promise, destination, datum, personal } =
+        body;
+    let missing = |field| FieldError::new(field, "is missing");
+    let at = at_ms.map(|ms| time("at_ms", ms)).transpose()?;
+    let reason = reason.map(|r| text("reason", r)).transpose()?;
     let action = match verb {
         Verb::Create | Verb::Pay => Action::Pay,
-        Verb::Cancel => Action::Cancel { reason: reason.map(|r| text("reason", r)).transpose()? },
+        Verb::Cancel => Action::Cancel { reason },
         Verb::Assign => {
-            let rider = rider.ok_or_else(|| FieldError::new("rider", "is missing"))?;
+            let rider = rider.ok_or_else(|| missing("rider"))?;
             Action::Assign { rider: RiderId::try_from(rider).map_err(|e| FieldError::new("rider", e.to_string()))? }
         }
         Verb::Unassign => Action::Unassign,
-        Verb::Deliver => Action::Deliver { at: at_ms.map(|ms| time("at_ms", ms)).transpose()?, sent: None },
+        Verb::Deliver => Action::Deliver { at, sent: None, proof: self::proof(proof)? },
+        Verb::Fail => Action::Fail { reason: reason.ok_or_else(|| missing("reason"))?, at, sent: None },
+        Verb::Return => Action::Return { reason: reason.ok_or_else(|| missing("reason"))?, at, sent: None },
+        Verb::Missing => Action::Missing(Arc::new(life::missing(items, count, note)?)),
+        Verb::Edit => Action::Edit(life::edit(promise, destination, datum, personal.unwrap_or(false))?),
     };
     Ok((action, if_rev))
+}
+
+/// A proof of delivery, if one was given.
+pub(super) fn proof(body: Option<ProofBody>) -> Result<Option<Arc<Proof>>, FieldError> {
+    Ok(body.map(ProofBody::proof).transpose()?.map(Arc::new))
 }
 
 /// Scopes an idempotency key by publisher, order and verb.
@@ -286,6 +340,15 @@ pub fn key_id(by: &Operator, order: &OrderId, verb: &str, key: &str) -> KeyId {
     let mut id = [0; 16];
     id.copy_from_slice(&hash.finalize()[..16]);
     KeyId(id)
+}
+
+/// Lower-case hex, as keys are named in JSON and in buckets.
+pub fn hex(key: KeyId) -> String {
+    use std::fmt::Write;
+    key.0.iter().fold(String::with_capacity(32), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Longest idempotency key, in bytes.

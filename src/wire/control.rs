@@ -1,8 +1,8 @@
 //! Payloads of `control.{cell}.…`: how what lies outside the log gets into it.
 
 use super::{FieldError, parse_json};
-use crate::domain::{Rules, UnixMillis, time::MAX_CLOCK_SCALE};
-use serde::{Deserialize, Serialize};
+use crate::domain::{Rules, UnixMillis, rules::RULES_VERSION, time::MAX_CLOCK_SCALE};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 /// Last tokens of the control subjects.
 pub const CLOCK: &str = "clock";
@@ -30,9 +30,26 @@ pub fn clock(payload: &[u8]) -> Result<(u32, Option<UnixMillis>), FieldError> {
     Ok((scale, cell_time_ms.map(UnixMillis)))
 }
 
-/// Parses and checks a rules message: every threshold that isn't named has its default.
-pub fn rules(payload: &[u8]) -> Result<Rules, FieldError> {
+/// What came with a later `rules_version`, to see whether it is named.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Later {
+    dispatch: Option<IgnoredAny>,
+    max_orders_per_rider: Option<IgnoredAny>,
+    max_distance_m: Option<IgnoredAny>,
+}
+
+/// Parses and checks a rules message: every threshold that isn't named has its default; the version that isn't named is
+/// the one that applies already. Gives with them the least version that has all that is named.
+pub fn rules(payload: &[u8]) -> Result<(Rules, u32), FieldError> {
     let rules: Rules = parse_json(payload)?;
     rules.check().map_err(|(field, reason)| FieldError::new(field, reason))?;
-    Ok(rules)
+    let Later { dispatch, max_orders_per_rider, max_distance_m } = parse_json(payload)?;
+    let later = [dispatch, max_orders_per_rider, max_distance_m].iter().any(Option::is_some);
+    Ok((rules, if later { 2 } else { 1 }))
+}
+
+/// Payload of the rules message that begins a new log: it is played by the newest behaviour from its start.
+pub fn first_rules() -> Vec<u8> {
+    serde_json::json!({ "rules_version": RULES_VERSION }).to_string().into_bytes()
 }

@@ -8,7 +8,7 @@ use crate::{
         order::{Money, Place, Promise, Route},
     },
     geo::Point,
-    wire::merge,
+    wire::{life::circumstances_into, merge},
 };
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
@@ -73,12 +73,14 @@ fn only_position_differs(a: &Live, b: &Live) -> bool {
         completed_at,
         cancelled_at,
         cancel_reason,
+        circumstances,
     } = a;
     (*status, *rev, *stage, *stops_ahead) == (b.status, b.rev, b.stage, b.stops_ahead)
         && (*created_at, *paid_at, *departed_at) == (b.created_at, b.paid_at, b.departed_at)
         && (*completed_at, *cancelled_at) == (b.completed_at, b.cancelled_at)
         && *rider == b.rider
         && *cancel_reason == b.cancel_reason
+        && *circumstances == b.circumstances
 }
 
 #[derive(Serialize)]
@@ -193,6 +195,7 @@ fn live_into(doc: &mut Map<String, Value>, live: &Live) {
         completed_at,
         cancelled_at,
         cancel_reason,
+        circumstances,
     } = live;
     doc.insert("status".into(), status.code().into());
     doc.insert("rev".into(), (*rev).into());
@@ -212,6 +215,9 @@ fn live_into(doc: &mut Map<String, Value>, live: &Live) {
     put("cancelled_at_ms", millis(cancelled_at));
     put("cancel_reason", cancel_reason.as_deref().map(Value::from));
     position_into(doc, position.as_ref());
+    if let Some(circumstances) = circumstances {
+        circumstances_into(doc, circumstances);
+    }
 }
 
 fn position_into(doc: &mut Map<String, Value>, position: Option<&Position>) {
@@ -245,7 +251,11 @@ pub fn point_value(point: Point) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Stage, Status, testing};
+    use crate::domain::{
+        KeyId, Stage, Status,
+        order::{Circumstances, Missing, MissingItem, Proof},
+        testing,
+    };
     use proptest::{option, prelude::*, sample::select};
     use std::sync::Arc;
 
@@ -265,8 +275,9 @@ mod tests {
         let status = (select(&Status::ALL[..]), 0..3u64, option::of(select(&Stage::ALL[..])));
         let rider = (option::of(0..3u32), option::of(position()), option::of(0..3u16));
         let times = (time(), option::of(time()), option::of(time()), option::of(time()), option::of(time()));
-        (status, rider, times, option::of("[ab]{0,2}")).prop_map(
-            |((status, rev, stage), rider, times, cancel_reason)| Live {
+        let circumstances = option::of(circumstances().prop_map(Arc::new));
+        (status, rider, times, option::of("[ab]{0,2}"), circumstances).prop_map(
+            |((status, rev, stage), rider, times, cancel_reason, circumstances)| Live {
                 status,
                 rev,
                 stage,
@@ -279,6 +290,32 @@ mod tests {
                 completed_at: times.3,
                 cancelled_at: times.4,
                 cancel_reason,
+                circumstances,
+            },
+        )
+    }
+
+    fn circumstances() -> impl Strategy<Value = Circumstances> {
+        let word = || option::of("[ab]{1,2}");
+        let item = ("[ab]", 1..3u32).prop_map(|(name, count)| MissingItem { name, count });
+        let missing = (1..9u32, prop::collection::vec(item, 0..3), word()).prop_map(|(count, items, note)| Missing {
+            count,
+            items,
+            note,
+        });
+        let proof = (word(), word(), word()).prop_map(|(photo, code, signature)| Proof { photo, code, signature });
+        let key = option::of((0..3u8).prop_map(|n| KeyId([n; 16])));
+        let attempts = (0..3u32, word(), option::of(time()));
+        (attempts, any::<bool>(), option::of(missing), option::of(proof), option::of(time()), key).prop_map(
+            |((attempts, attempt_reason, attempted_at), returned, missing, proof, edited_at, personal)| Circumstances {
+                attempts,
+                attempt_reason,
+                attempted_at,
+                returned,
+                missing,
+                proof,
+                edited_at,
+                personal,
             },
         )
     }

@@ -3,6 +3,7 @@
 use super::{
     FieldError,
     command::{Coordinates, time},
+    life::ProofBody,
     parse_json,
 };
 use crate::{
@@ -126,10 +127,13 @@ fn scaled(field: &str, value: Option<f64>, scale: f64, max: f64) -> Result<Optio
 }
 
 /// Payload of `shift`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShiftBody {
     pub on: bool,
+    /// At a shift's end: the rider who takes every order in hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handover_to: Option<String>,
 }
 
 /// Payload of `trip`: the rider's orders in the order of their stops.
@@ -145,6 +149,21 @@ pub struct TripBody {
 pub struct DeliveredBody {
     pub order: String,
     /// Device clock; without it, the time of the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_time_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ProofBody>,
+}
+
+/// Payload of `failed` and `returned`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailedBody {
+    pub order: String,
+    pub reason: String,
+    /// As in [`DeliveredBody`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_ms: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,8 +1,8 @@
 //! One message of the cell's log, decoded into what the core takes.
 
-use super::{FieldError, command, control, fix, parse_json, subject::LogSubject};
+use super::{FieldError, command, control, fix, life, parse_json, subject::LogSubject};
 use crate::domain::{
-    Action, CellId, Command, Operator, OperatorKind, OrderId, RiderId, Stage, UnixMillis, Verb,
+    Action, CellId, Command, Operator, OrderId, RiderId, Stage, UnixMillis, Verb,
     cell::{Entry, Input},
 };
 use sha2::{Digest, Sha256};
@@ -56,7 +56,7 @@ impl Received {
             | Input::Trip { .. }
             | Input::Timer { .. }
             | Input::Clock { .. }
-            | Input::Rules(_)
+            | Input::Rules { .. }
             | Input::Malformed { .. } => 1,
         }
     }
@@ -93,7 +93,10 @@ fn input(raw: Raw<'_>) -> Result<Input, FieldError> {
                 let (scale, cell_time) = control::clock(raw.payload)?;
                 Ok(Input::Clock { scale, cell_time })
             }
-            control::RULES => Ok(Input::Rules(control::rules(raw.payload)?)),
+            control::RULES => {
+                let (rules, needs) = control::rules(raw.payload)?;
+                Ok(Input::Rules { rules, needs })
+            }
             _ => Err(FieldError::new("control", format!("`{what}` is no control message"))),
         },
     }
@@ -120,7 +123,11 @@ fn rider_input(raw: Raw<'_>, rider: RiderId, verb: &str) -> Result<Input, FieldE
                 if verb == "fix" { fix::single(raw.payload) } else { fix::batch(raw.payload) }?;
             Ok(Input::Fixes { rider, sent_time, fixes })
         }
-        "shift" => Ok(Input::Shift { rider, on: parse_json::<fix::ShiftBody>(raw.payload)?.on }),
+        "shift" => {
+            let fix::ShiftBody { on, handover_to } = parse_json(raw.payload)?;
+            let to = |id: String| RiderId::try_from(id).map_err(|e| FieldError::new("handover_to", e.to_string()));
+            Ok(Input::Shift { rider, on, handover_to: handover_to.map(to).transpose()? })
+        }
         "trip" => {
             let stops = parse_json::<fix::TripBody>(raw.payload)?.stops;
             let id = |(i, stop): (usize, String)| {
@@ -129,25 +136,44 @@ fn rider_input(raw: Raw<'_>, rider: RiderId, verb: &str) -> Result<Input, FieldE
             Ok(Input::Trip { rider, stops: stops.into_iter().enumerate().map(id).collect::<Result<_, _>>()? })
         }
         "delivered" => {
-            let fix::DeliveredBody { order, at_ms, sent_time_ms } = parse_json(raw.payload)?;
-            let order = OrderId::try_from(order).map_err(|e| FieldError::new("order", e.to_string()))?;
-            let by = Operator { kind: OperatorKind::Rider, id: rider.as_str().into() };
-            let at = at_ms.map(|ms| command::time("at_ms", ms)).transpose()?;
-            let sent = fix::sent(sent_time_ms)?;
-            // A stock app knows no keys. What it sends twice has the same time; a new attempt after a refusal (it came
-            // before the order was packed, say) has another. Without a time, each message is an attempt of its own.
-            let own = || at.map_or_else(|| format!("seq-{}", raw.seq), |t| format!("at-{}", t.0));
-            let key = raw.idempotency_key.map_or_else(own, str::to_owned);
-            let key = command::check_key(Some(&key))?;
-            let key = command::key_id(&by, &order, Verb::Deliver.name(), key);
-            Ok(Input::Command {
-                order,
-                command: Command { action: Action::Deliver { at, sent }, key, if_rev: None, by },
-            })
+            let fix::DeliveredBody { order, at_ms, sent_time_ms, proof } = parse_json(raw.payload)?;
+            let proof = command::proof(proof)?;
+            told(raw, &rider, order, (at_ms, sent_time_ms), |at, sent| Action::Deliver { at, sent, proof })
         }
-        _ => Err(FieldError::new(
-            "verb",
-            format!("`{verb}` is no verb; the verbs are fix, fixes, shift, trip, delivered"),
-        )),
+        "failed" => {
+            let fix::FailedBody { order, reason, at_ms, sent_time_ms } = parse_json(raw.payload)?;
+            let reason = life::text("reason", reason)?;
+            told(raw, &rider, order, (at_ms, sent_time_ms), |at, sent| Action::Fail { reason, at, sent })
+        }
+        "returned" => {
+            let fix::FailedBody { order, reason, at_ms, sent_time_ms } = parse_json(raw.payload)?;
+            let reason = life::text("reason", reason)?;
+            told(raw, &rider, order, (at_ms, sent_time_ms), |at, sent| Action::Return { reason, at, sent })
+        }
+        _ => Err(FieldError::new("verb", format!("`{verb}` is no verb; the verbs are {}", RIDER_VERBS.join(", ")))),
     }
+}
+
+/// Last tokens of the riders' subjects.
+pub const RIDER_VERBS: [&str; 7] = ["fix", "fixes", "shift", "trip", "delivered", "failed", "returned"];
+
+/// What a rider tells of an order.
+fn told(
+    raw: Raw<'_>,
+    rider: &RiderId,
+    order: String,
+    (at_ms, sent_time_ms): (Option<i64>, Option<i64>),
+    action: impl FnOnce(Option<UnixMillis>, Option<UnixMillis>) -> Action,
+) -> Result<Input, FieldError> {
+    let order = OrderId::try_from(order).map_err(|e| FieldError::new("order", e.to_string()))?;
+    let by = Operator::rider(rider);
+    let at = at_ms.map(|ms| command::time("at_ms", ms)).transpose()?;
+    let action = action(at, fix::sent(sent_time_ms)?);
+    // A stock app knows no keys. What it sends twice has the same time; a new attempt after a refusal (it came
+    // before the order was packed, say) has another. Without a time, each message is an attempt of its own.
+    let own = || at.map_or_else(|| format!("seq-{}", raw.seq), |t| format!("at-{}", t.0));
+    let key = raw.idempotency_key.map_or_else(own, str::to_owned);
+    let key = command::check_key(Some(&key))?;
+    let key = command::key_id(&by, &order, action.verb().name(), key);
+    Ok(Input::Command { order, command: Command { action, key, if_rev: None, by } })
 }

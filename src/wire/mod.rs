@@ -8,6 +8,7 @@ pub mod control;
 pub mod doc;
 pub mod fix;
 pub mod header;
+pub mod life;
 pub mod log;
 pub mod merge;
 pub mod personal;

@@ -1,2 +1,3 @@
+mod before;
 mod hostile;
 mod invariants;

@@ -86,6 +86,13 @@ pub const FIELDS: &[(&str, [Shown; 5])] = {
         ("completed_at_ms", [A, A, A, A, A]),
         ("cancelled_at_ms", [A, A, A, A, A]),
         ("cancel_reason", [A, N, A, A, A]),
+        ("attempts", [A, A, A, A, A]),
+        ("attempt_reason", [A, N, A, A, A]),
+        ("attempted_at_ms", [A, A, A, A, A]),
+        ("returned", [A, A, A, A, A]),
+        ("missing", [A, N, A, A, A]),
+        ("proof", [A, N, A, N, A]),
+        ("edited_at_ms", [A, A, A, A, A]),
         // Personal data, joined by the bridge from its own bucket.
         ("contact", [M, N, A, N, A]),
         ("address", [A, N, A, N, A]),

@@ -331,11 +331,6 @@ impl Watch {
     }
 }
 
-fn is_final(state: &Value) -> bool {
-    let code = state.get("status").and_then(Value::as_u64).and_then(|code| u8::try_from(code).ok());
-    code.and_then(|code| Status::try_from(code).ok()).is_some_and(Status::is_final)
-}
-
 /// How a client gets from where it was to what the channel shows now.
 fn reach(channel: &Channel, merged: &Merged, resume: Option<Resume>, personal_changed: Option<u64>) -> Reach {
     match resume {

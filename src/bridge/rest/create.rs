@@ -10,7 +10,6 @@ use crate::{
         Inner,
         answers::Command,
         params::Params,
-        personal::hex,
         principal::Principal,
         reject::{Json, Key, Query, Rejection},
     },
@@ -18,7 +17,7 @@ use crate::{
     wire::{
         FieldError,
         answer::{Acceptance, Outcome},
-        command::{check_key, key_id, publisher},
+        command::{check_key, hex, key_id, publisher},
         parse_json,
         personal::Personal,
         problem::Problem,

@@ -81,7 +81,8 @@ impl Hands {
             }
             Act::Fixes { id, fixes } => self.fixes(&id, fixes).await,
             Act::Delivered { id, order, at } => {
-                let body = DeliveredBody { order: order.to_string(), at_ms: Some(at.0), sent_time_ms: None };
+                let body =
+                    DeliveredBody { order: order.to_string(), at_ms: Some(at.0), sent_time_ms: None, proof: None };
                 self.rider(&id, "delivered", json(&body)).await?;
                 Ok(Done::Delivered)
             }
@@ -90,7 +91,7 @@ impl Hands {
 
     /// Begins or ends a rider's shift.
     pub(super) async fn shift(&self, rider: &RiderId, on: bool) -> Result<(), String> {
-        self.rider(rider, "shift", json(&ShiftBody { on })).await.map(drop)
+        self.rider(rider, "shift", json(&ShiftBody { on, handover_to: None })).await.map(drop)
     }
 
     async fn command(&self, order: &OrderId, verb: &str, body: CommandBody) -> Result<(), String> {

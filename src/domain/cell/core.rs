@@ -1,36 +1,40 @@
 //! The cell's state and its routing. Orders are told apart from what they share: this file never looks into an order;
 //! it learns what an order decided by the order's word, [`CarryChange`].
+//!
+//! [`CarryChange`]: crate::domain::effect::CarryChange
 
-use super::{Entry, Input, rider::Rider};
+use super::{Entry, Input, barrier::Awaited, rider::Rider, search::Search};
 use crate::domain::{
-    command::{Action, Command, Refusal},
-    effect::{CarryChange, Handover},
+    command::{Action, Command, Operator, Refusal},
+    effect::Handover,
     fix::{Fix, Mark, Verdict, clock_offset},
     ids::{OrderId, RiderId},
     order::{FixInput, OrderInput},
     rules::Rules,
+    spatial::Spatial,
     time::{CellClock, UnixMillis},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 /// The part of the cell's state that belongs to no rider.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CellHead {
     pub clock: CellClock,
     pub rules: Rules,
+    pub(crate) search: Search,
 }
 
 /// The cell core. See [`super`].
 #[derive(Clone, Debug, Default)]
 pub struct Cell {
-    head: CellHead,
-    riders: HashMap<RiderId, Rider>,
+    pub(super) head: CellHead,
+    pub(super) riders: HashMap<RiderId, Rider>,
     /// Who has which order in hand; follows from the riders.
-    carriers: HashMap<OrderId, RiderId>,
-    /// Barriers: what an order that may change the map was asked to do, and hasn't answered yet.
-    awaited_orders: HashSet<OrderId>,
-    awaited_riders: HashSet<RiderId>,
+    pub(super) carriers: HashMap<OrderId, RiderId>,
+    /// Where riders are shown who can be given orders by dispatch; follows from the riders and the rules.
+    pub(super) free: Spatial<RiderId>,
+    pub(super) awaited: Awaited,
     /// Riders changed since they were last taken for storing.
     changed: BTreeSet<RiderId>,
 }
@@ -64,7 +68,9 @@ impl Cell {
             .iter()
             .flat_map(|(id, rider)| rider.stops().iter().map(|order| (order.clone(), id.clone())))
             .collect();
-        Self { head, riders, carriers, ..Self::default() }
+        let mut cell = Self { head, riders, carriers, ..Self::default() };
+        cell.look_at_riders();
+        cell
     }
 
     pub fn head(&self) -> &CellHead {
@@ -87,9 +93,25 @@ impl Cell {
         out.verdicts.clear();
         out.answer = None;
         out.at = self.head.clock.advance(entry.log_time);
+        if self.must_wait(&entry.input) {
+            return Route::Wait;
+        }
+        let searches = self.searches_after(&entry.input, out.at);
+        self.route_input(entry, out);
+        if searches && self.awaited.is_empty() {
+            out.orders.extend(self.search(out.at));
+        } else if searches {
+            self.awaited.alone = Some((entry.seq, out.at));
+        }
+        Route::Routed
+    }
+
+    fn route_input(&mut self, entry: &Entry, out: &mut Routed) {
         match &entry.input {
-            Input::Command { order, command } => return self.route_command(order, command, out),
+            Input::Command { order, command } => self.route_command(order, command, out),
             Input::Stage { warehouse, order, stage } => {
+                // Its word may be that it looks for a rider.
+                self.awaited.words |= self.head.rules.dispatches() && stage.picking_complete();
                 let input = OrderInput::Stage { warehouse: warehouse.clone(), stage: *stage };
                 out.orders.push((order.clone(), input));
             }
@@ -97,9 +119,6 @@ impl Cell {
                 out.orders.push((order.clone(), OrderInput::Timer { kind: *kind, n: *n }));
             }
             Input::Fixes { rider, sent_time, fixes } => {
-                if self.awaited_riders.contains(rider) {
-                    return Route::Wait;
-                }
                 let tolerance_ms = self.head.rules.clock_tolerance_ms;
                 let kept_ms = self.riders.get(rider).map_or(0, |r| r.clock_offset_ms);
                 let offset_ms = clock_offset(*sent_time, out.at, kept_ms, tolerance_ms);
@@ -107,82 +126,82 @@ impl Cell {
                     self.route_fix(rider, *sent_time, offset_ms, fix, out);
                 }
             }
-            Input::Shift { rider, on } => {
-                if self.awaited_riders.contains(rider) {
-                    return Route::Wait;
-                }
-                out.answer = Some(self.shift(rider, *on));
+            Input::Shift { rider, on, handover_to } => {
+                out.answer = Some(self.shift(rider, *on, handover_to.as_ref(), out));
             }
-            Input::Trip { rider, stops } => {
-                if self.awaited_riders.contains(rider) {
-                    return Route::Wait;
-                }
-                out.answer = Some(self.trip(rider, stops));
-            }
+            Input::Trip { rider, stops } => out.answer = Some(self.trip(rider, stops, &mut out.orders)),
             Input::Clock { scale, cell_time } => {
                 self.head.clock.set(entry.log_time, *scale, *cell_time);
                 out.at = self.head.clock.now();
                 out.answer = Some(Ok(()));
             }
-            Input::Rules(rules) => {
-                self.head.rules = *rules;
-                out.answer = Some(Ok(()));
-            }
+            Input::Rules { rules, needs } => out.answer = Some(self.rule(*rules, *needs)),
             Input::Malformed { field, reason } => {
                 out.answer = Some(Err(Refusal::field(field.clone(), reason.clone())));
             }
         }
-        Route::Routed
     }
 
-    /// Takes the word of every order that was awaited: the changes they made, in log order.
-    pub fn settle(&mut self, changes: impl IntoIterator<Item = (OrderId, CarryChange)>) {
-        for (order, change) in changes {
-            let before = match &change {
-                CarryChange::Start { rider, .. } => self.carriers.insert(order.clone(), rider.clone()),
-                CarryChange::End { .. } => self.carriers.remove(&order),
-            };
-            let (CarryChange::Start { from: end, .. } | CarryChange::End { to: end }) = change;
-            if let Some(before) = before {
-                self.rider_mut(&before).end(&order, end);
-            }
-            if let CarryChange::Start { rider, from } = change {
-                self.rider_mut(&rider).start(&order, from);
-            }
+    /// Which behaviour applies.
+    pub(super) fn version(&self) -> u32 {
+        self.head.rules.rules_version
+    }
+
+    /// Refuses what a later version brought. As long as operations haven't switched, a log is played as it always was.
+    fn check_version(&self, needs: u32, what: &str) -> Result<(), Refusal> {
+        if self.version() >= needs {
+            return Ok(());
         }
-        self.awaited_orders.clear();
-        self.awaited_riders.clear();
+        let reason = format!("is {}; {what} needs {needs}, which a `control.` message sets", self.version());
+        Err(Refusal::field("rules_version", reason))
+    }
+
+    fn rule(&mut self, mut rules: Rules, needs: u32) -> Result<(), Refusal> {
+        if rules.rules_version == 0 {
+            rules.rules_version = self.version();
+        }
+        if rules.rules_version < needs {
+            self.check_version(needs, "one of these rules")?;
+            return Err(Refusal::field("rules_version", format!("one of these rules needs {needs}")));
+        }
+        self.head.rules = rules;
+        if !rules.dispatches() {
+            self.head.search.give_up();
+        }
+        self.look_at_riders();
+        Ok(())
     }
 
     /// A command that may change the map is a barrier for its order and the riders concerned.
-    fn route_command(&mut self, order: &OrderId, command: &Command, out: &mut Routed) -> Route {
-        let next = match &command.action {
-            Action::Create(_) | Action::Pay => None,
-            Action::Assign { rider } => Some(Some(rider)),
-            Action::Unassign | Action::Deliver { .. } | Action::Cancel { .. } => Some(None),
-        };
+    fn route_command(&mut self, order: &OrderId, command: &Command, out: &mut Routed) {
+        if let Err(refusal) = self.check_version(command.action.rules_version(), command.action.verb().name()) {
+            out.answer = Some(Err(refusal));
+            return;
+        }
         let mut handover = None;
-        if let Some(next) = next {
-            let now = self.carriers.get(order);
-            let awaited = |rider: &RiderId| self.awaited_riders.contains(rider);
-            if self.awaited_orders.contains(order) || now.is_some_and(awaited) || next.is_some_and(awaited) {
-                return Route::Wait;
-            }
-            if let Some(rider) = next {
-                let state = self.riders.get(rider);
-                handover = Some(Handover {
-                    position: state.and_then(Rider::position),
-                    quality: state.map(Rider::quality).unwrap_or_default(),
-                    stops_ahead: state.map_or(0, |r| r.stops_ahead(order)),
-                });
-            }
-            let concerned: Vec<_> = now.into_iter().chain(next).cloned().collect();
-            self.forget(&concerned, out.at);
-            self.awaited_orders.insert(order.clone());
-            self.awaited_riders.extend(concerned);
+        if let Some(next) = next_carrier(&command.action) {
+            handover = next.map(|rider| self.handover(rider, order));
+            let concerned: Vec<_> = self.carriers.get(order).into_iter().chain(next).cloned().collect();
+            self.await_word(order, concerned, out.at);
         }
         out.orders.push((order.clone(), OrderInput::Command { command: command.clone(), handover }));
-        Route::Routed
+    }
+
+    /// What an order that the rider takes over needs to know.
+    pub(super) fn handover(&self, rider: &RiderId, order: &OrderId) -> Handover {
+        let state = self.riders.get(rider);
+        Handover {
+            position: state.and_then(Rider::position),
+            quality: state.map(Rider::quality).unwrap_or_default(),
+            stops_ahead: state.map_or(0, |r| r.stops_ahead(order)),
+        }
+    }
+
+    /// Nothing that concerns the order or these riders is routed before the order said what became of its input.
+    pub(super) fn await_word(&mut self, order: &OrderId, riders: Vec<RiderId>, at: UnixMillis) {
+        self.forget(&riders, at);
+        self.awaited.orders.insert(order.clone());
+        self.awaited.riders.extend(riders);
     }
 
     /// Does once what all orders of the rider share, and routes to those that were in hand at the fix time.
@@ -200,6 +219,10 @@ impl Cell {
         rider.forget(at.plus(-rules.late_ms));
         let taken = rider.take(fix, fix_time, &rules);
         let live = taken.and_then(|(_, position)| position);
+        if live.is_some() {
+            self.look_at_rider(id);
+        }
+        let Some(rider) = self.riders.get(id) else { return };
         let orders_before = out.orders.len();
         for order in rider.carried_at(fix_time) {
             let input = FixInput {
@@ -220,28 +243,26 @@ impl Cell {
     }
 
     /// A refusal leaves no trace, not even of a rider who wasn't known.
-    fn shift(&mut self, id: &RiderId, on: bool) -> Result<(), Refusal> {
-        let stops = self.riders.get(id).map_or(&[][..], Rider::stops);
-        if !on && !stops.is_empty() {
-            return Err(Refusal::OrdersInHand { orders: stops.to_vec() });
+    fn shift(&mut self, id: &RiderId, on: bool, to: Option<&RiderId>, out: &mut Routed) -> Result<(), Refusal> {
+        let stops = self.riders.get(id).map_or(&[][..], Rider::stops).to_vec();
+        if let Some(to) = to {
+            self.check_version(2, "a shift that hands over")?;
+            if on || to == id {
+                let reason = if on { "is for a shift's end" } else { "is the rider whose shift ends" };
+                return Err(Refusal::field("handover_to", reason));
+            }
+            for (i, order) in (0u16..).zip(&stops) {
+                let mut handover = self.handover(to, order);
+                handover.stops_ahead = handover.stops_ahead.saturating_add(i);
+                let (rider, of, by) = (to.clone(), Some(id.clone()), Operator::rider(id));
+                out.orders.push((order.clone(), OrderInput::Give { rider, of, handover, by }));
+                self.await_word(order, vec![id.clone(), to.clone()], out.at);
+            }
+        } else if !on && !stops.is_empty() {
+            return Err(Refusal::OrdersInHand { orders: stops });
         }
         self.rider_mut(id).on_shift = on;
-        Ok(())
-    }
-
-    fn trip(&mut self, id: &RiderId, stops: &[OrderId]) -> Result<(), Refusal> {
-        let in_hand = self.riders.get(id).map_or(&[][..], Rider::stops);
-        for (i, stop) in stops.iter().enumerate() {
-            if !in_hand.contains(stop) {
-                return Err(Refusal::field(format!("stops[{i}]"), format!("rider doesn't carry `{stop}`")));
-            }
-            if stops[..i].contains(stop) {
-                return Err(Refusal::field(format!("stops[{i}]"), format!("`{stop}` is named twice")));
-            }
-        }
-        if !stops.is_empty() {
-            self.rider_mut(id).reorder(stops);
-        }
+        self.look_at_rider(id);
         Ok(())
     }
 
@@ -256,8 +277,17 @@ impl Cell {
     }
 
     /// The rider, known from now on, and to be stored.
-    fn rider_mut(&mut self, id: &RiderId) -> &mut Rider {
+    pub(super) fn rider_mut(&mut self, id: &RiderId) -> &mut Rider {
         self.changed.insert(id.clone());
         self.riders.entry(id.clone()).or_default()
+    }
+}
+
+/// For an action that may change who carries the order: the rider who would carry it then.
+pub(super) fn next_carrier(action: &Action) -> Option<Option<&RiderId>> {
+    match action {
+        Action::Create(_) | Action::Pay | Action::Fail { .. } | Action::Missing(_) | Action::Edit(_) => None,
+        Action::Assign { rider } => Some(Some(rider)),
+        Action::Unassign | Action::Deliver { .. } | Action::Cancel { .. } | Action::Return { .. } => Some(None),
     }
 }

@@ -1,15 +1,19 @@
 //! The cell core: what orders share. It knows the clock, the rules, the riders and who carries what; it takes the log's
 //! entries one by one, does once per fix what needs doing once, and routes to each order its inputs.
 
+mod barrier;
 mod core;
 mod rider;
+mod search;
 mod solo;
 #[cfg(test)]
 mod tests;
+mod trip;
 
 pub use self::core::{Cell, CellHead, Route, Routed};
 pub use rider::{Carry, Rider};
 pub use solo::{Solo, SoloOutcome};
+pub use trip::{FollowUp, Word};
 
 use super::{
     command::Command,
@@ -51,6 +55,8 @@ pub enum Input {
     Shift {
         rider: RiderId,
         on: bool,
+        /// At a shift's end: who takes the orders in hand.
+        handover_to: Option<RiderId>,
     },
     /// The rider's orders in the order of their stops.
     Trip {
@@ -66,7 +72,11 @@ pub enum Input {
         scale: u32,
         cell_time: Option<UnixMillis>,
     },
-    Rules(Rules),
+    Rules {
+        rules: Rules,
+        /// The least `rules_version` that has all that the message names.
+        needs: u32,
+    },
     /// What could not be decoded keeps its place in the log.
     Malformed {
         field: String,

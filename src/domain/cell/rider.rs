@@ -83,6 +83,11 @@ impl Rider {
         self.carries.iter().filter(move |c| c.covers(time)).map(|c| &c.order)
     }
 
+    /// Orders that fixes of this rider may still fall to.
+    pub(super) fn known_orders(&self) -> impl Iterator<Item = &OrderId> {
+        self.carries.iter().map(|c| &c.order)
+    }
+
     /// Takes an order into hand, behind the others.
     pub(super) fn start(&mut self, order: &OrderId, from: UnixMillis) {
         self.carries.push(Carry { order: order.clone(), from, to: None });
@@ -101,6 +106,14 @@ impl Rider {
     pub(super) fn reorder(&mut self, stops: &[OrderId]) {
         let rest: Vec<_> = self.stops.iter().filter(|o| !stops.contains(o)).cloned().collect();
         self.stops = stops.iter().cloned().chain(rest).collect();
+    }
+
+    /// The rider without what will be forgotten at the next occasion.
+    #[cfg(test)]
+    pub(crate) fn without_past(&self, before: UnixMillis) -> Self {
+        let mut rider = self.clone();
+        rider.forget(before);
+        rider
     }
 
     /// Forgets what no fix can fall into any more; gives whether there was something.

@@ -1,13 +1,13 @@
 //! A cell and its orders in one thread, without actors: the log in, every effect out. What tests, benchmarks and replays
 //! run, and the plainest statement of what a cell does.
 
-use super::{Cell, Entry, Route, Routed};
+use super::{Cell, Entry, Route, Routed, Word};
 use crate::domain::{
     command::{Answer, Refusal},
     effect::Effect,
     fix::Verdict,
     ids::OrderId,
-    order::{self, Order},
+    order::{self, Order, OrderInput},
     time::UnixMillis,
 };
 use std::collections::BTreeMap;
@@ -41,26 +41,33 @@ impl Solo {
     /// Applies one entry, every barrier settled at once.
     pub fn apply(&mut self, entry: &Entry) -> SoloOutcome {
         let mut routed = Routed::default();
-        // Nothing is awaited between entries, so nothing waits.
-        if self.cell.route(entry, &mut routed) == Route::Wait {
-            self.cell.settle([]);
-            let _ = self.cell.route(entry, &mut routed);
-        }
+        // Nothing is out between entries, so nothing waits.
+        let route = self.cell.route(entry, &mut routed);
+        debug_assert_eq!(route, Route::Routed);
         let mut outcome = SoloOutcome {
             at: routed.at,
             effects: Vec::new(),
             verdicts: std::mem::take(&mut routed.verdicts),
             answer: routed.answer.take(),
         };
+        let mut inputs = std::mem::take(&mut routed.orders);
+        while !inputs.is_empty() {
+            let words = self.apply_inputs(entry.seq, &inputs, &mut outcome);
+            inputs = self.cell.settle(words).into_iter().map(|f| (f.order, f.input)).collect();
+        }
+        outcome
+    }
+
+    fn apply_inputs(&mut self, seq: u64, inputs: &[(OrderId, OrderInput)], outcome: &mut SoloOutcome) -> Vec<Word> {
         let rules = self.cell.head().rules;
-        let mut changes = Vec::new();
-        for (id, input) in &routed.orders {
+        let mut words = Vec::new();
+        for (order, input) in inputs {
             let mut effects = Vec::new();
-            let slot = self.orders.entry(id.clone()).or_default();
-            order::apply(slot, id, input, routed.at, &rules, &mut effects);
+            let slot = self.orders.entry(order.clone()).or_default();
+            order::apply(slot, order, input, outcome.at, &rules, &mut effects);
             for effect in effects {
                 match &effect {
-                    Effect::Carry(change) => changes.push((id.clone(), change.clone())),
+                    Effect::Carry(change) => words.push(Word { seq, order: order.clone(), change: change.clone() }),
                     Effect::Verdict(verdict) => outcome.verdicts.push(*verdict),
                     Effect::Row(_)
                     | Effect::Revise(_)
@@ -72,10 +79,9 @@ impl Solo {
                     | Effect::Register
                     | Effect::Finish => {}
                 }
-                outcome.effects.push((id.clone(), effect));
+                outcome.effects.push((order.clone(), effect));
             }
         }
-        self.cell.settle(changes);
-        outcome
+        words
     }
 }

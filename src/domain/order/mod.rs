@@ -1,10 +1,17 @@
 //! One order: its state and what each input does to it.
 
 mod apply;
+mod carry;
+mod input;
+mod life;
 mod record;
 mod state;
 #[cfg(test)]
 mod tests;
+mod turns;
 
-pub use apply::{FixInput, MAX_KEYS, MAX_STOPS, OrderInput, apply};
+pub use apply::{MAX_KEYS, apply};
+pub use carry::MAX_STOPS;
+pub use input::{FixInput, OrderInput};
+pub use life::{Circumstances, Edit, Missing, MissingItem, Proof};
 pub use state::{Facts, Live, Money, Order, Place, Promise, Route};

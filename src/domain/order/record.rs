@@ -1,12 +1,13 @@
 //! How a change of an order is made and recorded: one version, one history line, timers that are set once.
 
-use super::state::{Live, Order};
+use super::state::{Facts, Live, Order};
 use crate::domain::{
     command::{Accepted, Operator, Refusal},
     effect::{Change, Effect, Row, RowKind, TimerKind},
     status::{Event, Status, transition},
     time::UnixMillis,
 };
+use std::sync::Arc;
 
 impl Order {
     pub(super) fn next_status(&self, event: Event) -> Result<Status, Refusal> {
@@ -40,9 +41,21 @@ impl Order {
 
     /// One version further, if the published state changes at all.
     pub(super) fn advance(&mut self, at: UnixMillis, out: &mut Vec<Effect>, change: impl FnOnce(&mut Live)) {
-        let before = self.live.clone();
+        let facts = self.facts.clone();
+        self.advance_to(facts, at, out, change);
+    }
+
+    /// The same, with facts that an edit changed.
+    pub(super) fn advance_to(
+        &mut self,
+        facts: Arc<Facts>,
+        at: UnixMillis,
+        out: &mut Vec<Effect>,
+        change: impl FnOnce(&mut Live),
+    ) {
+        let before = (std::mem::replace(&mut self.facts, facts), self.live.clone());
         change(&mut self.live);
-        if self.live == before {
+        if self.live == before.1 && Arc::ptr_eq(&self.facts, &before.0) {
             return;
         }
         let from = self.version;
@@ -52,7 +65,7 @@ impl Order {
             from,
             to: self.version,
             at,
-            before: Some((self.facts.clone(), before)),
+            before: Some(before),
             after: (self.facts.clone(), self.live.clone()),
         })));
     }
@@ -75,7 +88,12 @@ impl Order {
                 | RowKind::Assign
                 | RowKind::Unassign
                 | RowKind::Fix
-                | RowKind::Timer => None,
+                | RowKind::Timer
+                | RowKind::Fail
+                | RowKind::Return
+                | RowKind::Missing
+                | RowKind::Edit
+                | RowKind::Stops => None,
             },
             fix: None,
             note: None,

@@ -7,6 +7,7 @@ use crate::{
         effect::TimerKind,
         fix::Position,
         ids::{CellId, OrderId, RiderId, UserId, WarehouseId},
+        order::Circumstances,
         status::{Event, Stage, Status, transition},
         time::UnixMillis,
         track::Track,
@@ -45,7 +46,7 @@ pub struct Route {
     pub points: Vec<Point>,
 }
 
-/// What the order's creation fixed. Names no person: contact, address text and notes are kept apart from the log.
+/// What the order's creation fixed, and only an edit changes. Names no person: contact, address text and notes are kept apart from the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     pub user: UserId,
@@ -76,6 +77,8 @@ pub struct Live {
     pub completed_at: Option<UnixMillis>,
     pub cancelled_at: Option<UnixMillis>,
     pub cancel_reason: Option<String>,
+    /// What most orders don't have.
+    pub circumstances: Option<Arc<Circumstances>>,
 }
 
 /// An order's whole state. Everything that decides is in here; an actor is rehydrated from it and from nothing else.
@@ -102,6 +105,25 @@ pub struct Order {
 }
 
 impl Live {
+    /// Of an order just created.
+    pub fn new(at: UnixMillis) -> Self {
+        Self {
+            status: Status::PendingPayment,
+            rev: 1,
+            stage: None,
+            rider: None,
+            position: None,
+            stops_ahead: None,
+            created_at: at,
+            paid_at: None,
+            departed_at: None,
+            completed_at: None,
+            cancelled_at: None,
+            cancel_reason: None,
+            circumstances: None,
+        }
+    }
+
     /// Picking complete and a rider assigned: the order is on its way.
     pub(super) fn depart_if_ready(&mut self, at: UnixMillis) {
         let ready = self.rider.is_some() && self.stage.is_some_and(Stage::picking_complete);

@@ -4,9 +4,13 @@ use super::{MAX_KEYS, Order, OrderInput, apply};
 use crate::domain::{
     Accepted, Action, Answer, Command, Effect, Operator, OperatorKind, Refusal, Rules, Stage, Status, UnixMillis,
     effect::{CarryChange, TimerKind},
+    order::{Edit, Missing},
     status::{Event, transition},
     testing::{T0, command, facts, order, rider},
 };
+use std::sync::Arc;
+
+mod turns;
 
 /// An order under test, with a fresh key for each command.
 #[derive(Clone, Debug, Default)]
@@ -95,11 +99,27 @@ fn assign(n: u32) -> Action {
 }
 
 fn deliver() -> Action {
-    Action::Deliver { at: None, sent: None }
+    Action::Deliver { at: None, sent: None, proof: None }
 }
 
 fn cancel(reason: Option<&str>) -> Action {
     Action::Cancel { reason: reason.map(str::to_owned) }
+}
+
+fn fail() -> Action {
+    Action::Fail { reason: "nobody there".into(), at: None, sent: None }
+}
+
+fn give_back() -> Action {
+    Action::Return { reason: "refused".into(), at: None, sent: None }
+}
+
+fn missing(count: u32) -> Action {
+    Action::Missing(Arc::new(Missing { count, ..Missing::default() }))
+}
+
+fn edit() -> Action {
+    Action::Edit(Edit { personal: true, ..Edit::default() })
 }
 
 fn by(kind: OperatorKind, id: &str, action: Action, key: u128) -> Command {
@@ -131,6 +151,10 @@ fn every_command_in_every_status() {
         (assign(2), Event::Assign),
         (Action::Unassign, Event::Unassign),
         (deliver(), Event::Deliver),
+        (fail(), Event::Fail),
+        (give_back(), Event::Return),
+        (missing(1), Event::Missing),
+        (edit(), Event::Edit),
     ];
     for status in Status::ALL {
         for with_rider in [false, true] {
@@ -139,7 +163,7 @@ fn every_command_in_every_status() {
                 let mut bench = start.clone();
                 let before = bench.order().clone();
                 let case = format!("{} in {status:?}, rider {with_rider}", event.name());
-                let needs_rider = matches!(action, Action::Unassign | Action::Deliver { .. });
+                let needs_rider = matches!(action, Action::Unassign | Action::Deliver { .. } | Action::Fail { .. });
                 let has_rider = before.live.rider.is_some();
                 let Some(next) = transition(status, *event) else {
                     let refusal = refused(&mut bench, command(action.clone(), 1 << 80));
@@ -179,13 +203,15 @@ fn what_would_be_allowed_is_named() {
     assert_eq!(text, "`pay` is not possible in status 5 (cancelled); possible: nothing, it is final");
     let mut bench = Bench::in_status(Status::PendingPayment, false).unwrap();
     let text = refused(&mut bench, command(deliver(), 99)).to_string();
-    assert_eq!(text, "`deliver` is not possible in status 1 (pending_payment); possible: pay, cancel");
+    assert_eq!(text, "`deliver` is not possible in status 1 (pending_payment); possible: pay, cancel, edit");
 }
 
 #[test]
 fn an_order_that_is_not_there_answers_so_and_stays_away() {
     let mut bench = Bench::default();
-    for action in [Action::Pay, cancel(None), assign(1), Action::Unassign, deliver()] {
+    for action in
+        [Action::Pay, cancel(None), assign(1), Action::Unassign, deliver(), fail(), give_back(), missing(1), edit()]
+    {
         assert_eq!(bench.command(action), Answer::Refused(Refusal::UnknownOrder));
     }
     assert_eq!(bench.stage(Stage::Packed), Answer::Refused(Refusal::UnknownOrder));
@@ -327,10 +353,10 @@ fn only_its_rider_delivers_and_not_in_the_future() {
     let mut bench = Bench::in_status(Status::Delivering, true).unwrap();
     let refusal = refused(&mut bench, by(OperatorKind::Rider, "r2", deliver(), 1 << 80));
     assert_eq!(refusal, Refusal::Mismatch { field: "rider".into(), given: "r2".into(), expected: "r1".into() });
-    let late = Action::Deliver { at: Some(UnixMillis(T0 + 60_001)), sent: None };
+    let late = Action::Deliver { at: Some(UnixMillis(T0 + 60_001)), sent: None, proof: None };
     assert_eq!(refused(&mut bench, by(OperatorKind::Rider, "r1", late, 2 << 80)).field_name(), "at_ms");
     // Before the rider had it: as soon as they had it.
-    let early = Action::Deliver { at: Some(UnixMillis(0)), sent: None };
+    let early = Action::Deliver { at: Some(UnixMillis(0)), sent: None, proof: None };
     bench.send(by(OperatorKind::Rider, "r1", early, 3 << 80));
     assert_eq!(bench.order().live.completed_at, Some(UnixMillis(T0)));
 }

@@ -80,7 +80,7 @@ fn blamed(subject: &str, payload: &[u8]) -> Option<String> {
         | Input::Trip { .. }
         | Input::Timer { .. }
         | Input::Clock { .. }
-        | Input::Rules(_) => None,
+        | Input::Rules { .. } => None,
     }
 }
 
@@ -220,7 +220,7 @@ fn the_field_to_blame_is_named_with_its_path() {
         ("control.default.clock", "/cell_time_ms", json!(i64::MAX), "cell_time_ms"),
         ("control.default.rules", "/max_speed_mps", json!(1e308), "max_speed_mps"),
         ("control.default.rules", "/late_ms", json!(-1), "late_ms"),
-        ("control.default.rules", "/rules_version", json!(2), "rules_version"),
+        ("control.default.rules", "/rules_version", json!(3), "rules_version"),
     ] {
         let payload = with(valid(subject), pointer, value);
         assert_eq!(blamed(subject, &payload).as_deref(), Some(field), "{}", String::from_utf8_lossy(&payload));

@@ -54,7 +54,7 @@ fn a_batch_after_delivery_is_in_the_track_without_a_version() {
     let mut play = Play::with_orders_on(rider(1), 1);
     let start = play.now;
     play.wait(20 * MIN);
-    assert!(matches!(play.command(0, Action::Deliver { at: None, sent: None }), Answer::Accepted(_)));
+    assert!(matches!(play.command(0, Action::Deliver { at: None, sent: None, proof: None }), Answer::Accepted(_)));
     let version = play.order(0).version;
     play.wait(23 * HOUR);
     let offline = |n: i64| fix(start + n * 15_000, None, 10.0 * n as f64);
@@ -75,7 +75,7 @@ fn a_late_delivered_ends_the_feed_at_its_own_time() {
     let mut play = Play::with_orders_on(rider(1), 1);
     play.wait(10 * MIN);
     let at = UnixMillis(play.now - 4 * MIN);
-    play.command(0, Action::Deliver { at: Some(at), sent: None });
+    play.command(0, Action::Deliver { at: Some(at), sent: None, proof: None });
     assert_eq!(play.order(0).live.completed_at, Some(at));
     play.fix(1, 5 * MIN, 100.0);
     play.fix(1, 3 * MIN, 200.0);
@@ -119,7 +119,7 @@ fn a_trip_says_how_many_stops_lie_ahead() {
     play.fix(1, 0, 100.0);
     let ahead = |play: &Play| [0, 1, 2].map(|n| play.order(n).live.stops_ahead);
     assert_eq!(ahead(&play), [Some(1), Some(2), Some(0)]);
-    play.command(2, Action::Deliver { at: None, sent: None });
+    play.command(2, Action::Deliver { at: None, sent: None, proof: None });
     play.wait(10_000);
     play.fix(1, 0, 200.0);
     assert_eq!(ahead(&play), [Some(0), Some(1), None]);
@@ -139,12 +139,12 @@ fn a_trip_says_how_many_stops_lie_ahead() {
 #[test]
 fn no_shift_ends_with_orders_in_hand() {
     let mut play = Play::with_orders_on(rider(1), 2);
-    let off = || Input::Shift { rider: rider(1), on: false };
-    play.say(Input::Shift { rider: rider(1), on: true });
+    let off = || Input::Shift { rider: rider(1), on: false, handover_to: None };
+    play.say(Input::Shift { rider: rider(1), on: true, handover_to: None });
     let expected = Refusal::OrdersInHand { orders: vec![order(0), order(1)] };
     assert_eq!(play.say(off()).answer, Some(Err(expected)));
     assert!(play.solo.cell.rider(&rider(1)).unwrap().on_shift);
-    play.command(0, Action::Deliver { at: None, sent: None });
+    play.command(0, Action::Deliver { at: None, sent: None, proof: None });
     play.assign(1, 2);
     assert_eq!(play.say(off()).answer, Some(Ok(())));
 }
@@ -183,7 +183,7 @@ fn a_rider_who_stands_still_makes_no_version_but_of_time() {
 fn a_key_counts_five_minutes_of_fast_cell_time_later() {
     let mut play = Play::with_orders_on(rider(1), 1);
     play.say(Input::Clock { scale: 60, cell_time: None });
-    let deliver = || Action::Deliver { at: None, sent: None };
+    let deliver = || Action::Deliver { at: None, sent: None, proof: None };
     let first = play.keyed(0, deliver(), 7_000);
     let (order_before, cell_before) = (play.order(0).clone(), play.solo.cell.head().clock.now());
     // Five seconds of the log.
@@ -214,8 +214,8 @@ fn times_at_the_ends_of_the_world_are_survived() {
         let time = Some(UnixMillis(extreme));
         play.fixes(1, time, vec![fix(extreme, None, 0.0), fix(play.now, None, 1.0)]);
         play.fixes(1, None, vec![fix(extreme, None, 0.0)]);
-        play.command(0, Action::Deliver { at: time, sent: time });
-        play.command(0, Action::Deliver { at: time, sent: None });
+        play.command(0, Action::Deliver { at: time, sent: time, proof: None });
+        play.command(0, Action::Deliver { at: time, sent: None, proof: None });
         play.say(Input::Clock { scale: 100_000, cell_time: time });
         play.now = extreme;
         play.fix(1, 0, 0.0);

@@ -1,7 +1,7 @@
 //! Where scenes are played: a cell with a clock that the scene moves.
 
 use crate::domain::{
-    Action, Answer, Fix, Order, RiderId, Stage as Picking, UnixMillis,
+    Action, Answer, Dispatch, Fix, Order, Refusal, RiderId, Rules, Stage as Picking, UnixMillis,
     cell::{Entry, Input, Solo, SoloOutcome},
     testing::{T0, command, facts, fix, order, rider},
 };
@@ -21,15 +21,35 @@ impl Default for Stage {
 }
 
 impl Stage {
+    /// A cell that plays by version 2.
+    pub(super) fn later(dispatch: Dispatch) -> Self {
+        let mut stage = Self::default();
+        let rules = Rules { rules_version: 2, dispatch, ..Rules::default() };
+        assert_eq!(stage.say(Input::Rules { rules, needs: 2 }).answer, Some(Ok(())));
+        stage
+    }
+
     /// Orders 0 and up, paid and packed, in the hands of `rider`.
     pub(super) fn with_orders_on(rider: RiderId, orders: u32) -> Self {
         let mut stage = Self::default();
-        for n in 0..orders {
-            stage.create_paid(n);
-            stage.say(Input::Stage { warehouse: "w1".parse().unwrap(), order: order(n), stage: Picking::Packed });
-            stage.command(n, Action::Assign { rider: rider.clone() });
-        }
+        stage.give_orders(&rider, orders);
         stage
+    }
+
+    pub(super) fn give_orders(&mut self, rider: &RiderId, orders: u32) {
+        for n in 0..orders {
+            self.create_paid(n);
+            self.pack(n);
+            self.command(n, Action::Assign { rider: rider.clone() });
+        }
+    }
+
+    pub(super) fn pack(&mut self, n: u32) -> SoloOutcome {
+        self.say(Input::Stage { warehouse: "w1".parse().unwrap(), order: order(n), stage: Picking::Packed })
+    }
+
+    pub(super) fn shift(&mut self, who: u32, on: bool, to: Option<u32>) -> Option<Result<(), Refusal>> {
+        self.say(Input::Shift { rider: rider(who), on, handover_to: to.map(rider) }).answer
     }
 
     pub(super) fn create_paid(&mut self, n: u32) {

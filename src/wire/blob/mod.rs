@@ -1,10 +1,36 @@
 //! State as bytes: what the store keeps and the state hash is taken over. The first byte is the format's version, so
 //! that one release back stays readable.
 
+mod before;
+
+use crate::domain::{
+    Order,
+    cell::{CellHead, Rider},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The present format: postcard of the domain's own types.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+
+/// The format before, which is still read: without circumstances, without dispatch.
+const FORMAT_BEFORE: u8 = 1;
+
+/// What is kept as a blob, and what it was in the format before.
+pub trait State: Serialize + DeserializeOwned {
+    type Before: DeserializeOwned + Into<Self>;
+}
+
+impl State for Order {
+    type Before = before::Order;
+}
+
+impl State for CellHead {
+    type Before = before::CellHead;
+}
+
+impl State for Rider {
+    type Before = Self;
+}
 
 /// A blob that can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +47,7 @@ pub enum BlobError {
 const USUAL: usize = 2_048;
 
 /// Encodes a state.
-pub fn encode<T: Serialize>(state: &T) -> Result<Vec<u8>, BlobError> {
+pub fn encode<T: State>(state: &T) -> Result<Vec<u8>, BlobError> {
     let mut usual = [FORMAT; USUAL];
     match postcard::to_slice(state, &mut usual[1..]).map(|content| content.len()) {
         Ok(content) => Ok(usual[..=content].to_vec()),
@@ -31,9 +57,10 @@ pub fn encode<T: Serialize>(state: &T) -> Result<Vec<u8>, BlobError> {
 }
 
 /// Decodes what [`encode`] gave.
-pub fn decode<T: DeserializeOwned>(blob: &[u8]) -> Result<T, BlobError> {
+pub fn decode<T: State>(blob: &[u8]) -> Result<T, BlobError> {
     match blob.split_first() {
         Some((&FORMAT, content)) => Ok(postcard::from_bytes(content)?),
+        Some((&FORMAT_BEFORE, content)) => Ok(postcard::from_bytes::<T::Before>(content)?.into()),
         Some((&format, _)) => Err(BlobError::Format(format)),
         None => Err(BlobError::Empty),
     }
@@ -42,6 +69,10 @@ pub fn decode<T: DeserializeOwned>(blob: &[u8]) -> Result<T, BlobError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl State for Vec<u8> {
+        type Before = Self;
+    }
 
     #[test]
     fn any_size_comes_back() {
