@@ -32,7 +32,7 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Play recorded tracks into a running system, as riders with orders.
     Import(Box<import::ImportArgs>),
-    /// Drive a running system with a small simulated city.
+    /// Drive a running system with a simulated city.
     Simulate(simulate::SimulateArgs),
     /// Follow orders over a WebSocket and check what arrives against the server.
     Watch(watch::WatchArgs),
