@@ -2,6 +2,7 @@
 """Kills things in the middle of an import and checks what is left. Started by `scripts/fault`, which explains it."""
 
 import argparse
+import json
 import random
 import re
 import shutil
@@ -178,20 +179,103 @@ def older_copy(rig, broker, server, older):
     broker.stop()
 
 
+def halves(rig, csv):
+    """Two files, each with every other track; returns their paths."""
+    paths = [rig.folder / "first.csv", rig.folder / "second.csv"]
+    with open(csv, encoding="utf-8") as lines, open(paths[0], "w") as first, open(paths[1], "w") as second:
+        header = next(lines)
+        first.write(header)
+        second.write(header)
+        seen = {}
+        for line in lines:
+            track = line.split(",", 1)[0]
+            (second if seen.setdefault(track, len(seen)) % 2 else first).write(line)
+    return paths
+
+
+def backup(rig, name):
+    """`trunkline backup` while the server runs; returns the folder and the state hash that its manifest names."""
+    folder = rig.folder / name
+    begin = time.monotonic()
+    rig.run("backup", [rig.trunkline, "backup", "--data", rig.data, "--nats", rig.nats_url, "--to", folder])
+    manifest = json.loads((folder / "manifest.json").read_text())
+    database, log = manifest["database"], manifest["streams"][0]
+    say(f"backup {name} in {time.monotonic() - begin:.2f} s: database at {database['cursor']}, log to {log['last_seq']}")
+    return folder, database["state_hash"]
+
+
+def wipe_and_restore(rig, server, broker, folder, expected):
+    """kill -9 of both, no file left; the restored database must have the backup's state. Returns the new broker."""
+    server.kill()
+    broker.kill()
+    shutil.rmtree(rig.data)
+    shutil.rmtree(rig.nats_store)
+    broker = rig.start_nats()
+    begin = time.monotonic()
+    rig.run("restore", [rig.trunkline, "restore", "--from", folder, "--data", rig.data, "--nats", rig.nats_url])
+    found = rig.state_hash(rig.db)
+    say(f"wiped and restored {folder.name} in {time.monotonic() - begin:.2f} s: state hash {found}")
+    if found != expected:
+        raise Failed(f"the restored state differs from the backup's, {expected}")
+    return broker
+
+
+def restore(args):
+    """Backups under load and at rest; wipe, restore, and on from there."""
+    with Rig(args) as rig:
+        first, second = halves(rig, args.csv)
+        begun = argparse.Namespace(**{**vars(args), "csv": first})
+        broker, server, playing, summary = begin(rig, begun)
+        reach(rig, playing, 0.5, rows(first))
+        busy, busy_hash = backup(rig, "busy")
+        if not playing.alive():
+            raise Failed("the import was over before the backup was made: it says nothing")
+        finish(rig, playing)
+        verify(rig, begun, summary)
+        calm, calm_hash = backup(rig, "calm")
+        if rig.state_hash(rig.db) != calm_hash:
+            raise Failed("the backup of a server at rest isn't its state")
+
+        broker = wipe_and_restore(rig, server, broker, busy, busy_hash)
+        server, ready_s = rig.start_server()
+        cursor = rig.settle()
+        say(f"ready after {ready_s:.2f} s; the rest of the backed up log is applied, cursor {cursor}")
+        if not server.stop():
+            raise Failed("the server didn't stop when asked to")
+        same_hash(rig, rig.db, ("a fresh server, whole log in one go", rig.rebuild("rebuilt-busy")))
+
+        broker = wipe_and_restore(rig, server, broker, calm, calm_hash)
+        server, ready_s = rig.start_server()
+        say(f"ready after {ready_s:.2f} s; the other tracks follow")
+        summary = rig.folder / "import-second.json"
+        rig.run("import", rig.import_command(second, summary, "--speed", "max", "--watch"))
+        rig.settle()
+        found = dbcheck.figures(rig.db)
+        wrong = dbcheck.complaints(found)
+        if wrong:
+            raise Failed("\n".join(wrong))
+        say(f"{found['orders']} orders, {found['fixes']} fixes, {found['versions']} versions without a gap")
+        check_import(rig, first, second, "--db", rig.db)
+        if not server.stop():
+            raise Failed("the server didn't stop when asked to")
+        same_hash(rig, rig.db, ("a fresh server, whole log in one go", rig.rebuild("rebuilt-calm")))
+        broker.stop()
+
+
 def arguments():
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["kill", "nats"])
+    parser.add_argument("what", choices=["kill", "nats", "restore"])
     options(parser)
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=int)
     args = parser.parse_args()
-    args.rounds = args.rounds or {"kill": 20, "nats": 1}[args.what]
+    args.rounds = args.rounds or {"kill": 20, "nats": 1, "restore": 1}[args.what]
     return args
 
 
 if __name__ == "__main__":
     ARGS = arguments()
-    code = main(lambda: {"kill": kill, "nats": nats}[ARGS.what](ARGS))
+    code = main(lambda: {"kill": kill, "nats": nats, "restore": restore}[ARGS.what](ARGS))
     print(f"fault {ARGS.what}: {'FAILED' if code else 'passed'}")
     sys.exit(code)

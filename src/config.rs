@@ -1,6 +1,10 @@
 //! Settings: defaults, then a TOML file, then the environment (`TRUNKLINE_HTTP__ADDR`), then the command line. Read once
 //! into [`Settings`], checked once into [`Config`]; nobody else reads the environment.
 
+mod effective;
+
+pub use effective::Change;
+
 use crate::domain::CellId;
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -15,6 +19,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// `tracker` owns the cell, `bridge` serves clients.
     pub roles: Vec<String>,
+    /// What to log, as `info` or `trunkline=debug,async_nats=warn`.
+    pub log: String,
     pub http: HttpSettings,
     pub nats: NatsSettings,
     pub tracker: TrackerSettings,
@@ -66,6 +72,7 @@ impl Default for Settings {
             cell: "default".into(),
             data: "data".into(),
             roles: vec!["tracker".into(), "bridge".into()],
+            log: "info".into(),
             http: HttpSettings::default(),
             nats: NatsSettings::default(),
             tracker: TrackerSettings::default(),
@@ -144,6 +151,12 @@ impl Settings {
         if self.nats.url.is_none() && !has("tracker") {
             return Err(bad("nats.url", "is needed by a node that owns no cell".into()));
         }
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log) {
+            return Err(bad("log", format!("`{}`: {error}", self.log)));
+        }
+        if self.nats.log_max_mib.is_some_and(|mib| !(1..=MOST_LOG_MIB).contains(&mib)) {
+            return Err(bad("nats.log_max_mib", format!("must be 1 to {MOST_LOG_MIB}")));
+        }
         let seconds = |key, s: u64, most: u64| {
             if (1..=most).contains(&s) {
                 Ok(Duration::from_secs(s))
@@ -167,6 +180,9 @@ impl Settings {
         })
     }
 }
+
+/// A PiB: what lies above is a slip, and would not fit the server's figures.
+const MOST_LOG_MIB: u64 = 1 << 30;
 
 /// What a setting's name in the environment begins with.
 const PREFIX: &str = "TRUNKLINE";

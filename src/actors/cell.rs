@@ -76,6 +76,8 @@ pub(super) enum CellMessage {
     Committed { number: u64 },
     /// Let go of quiet order actors.
     Sweep,
+    /// From now on an order without input for so long lets its actor go.
+    PassivateAfter(Duration),
 }
 
 /// A batch on its way through the store.
@@ -119,6 +121,7 @@ pub(super) struct CellState {
     /// Orders of each batch that is on its way.
     queued: VecDeque<(u64, Vec<OrderId>)>,
     batches: u64,
+    passivate_after: Duration,
 }
 
 impl Actor for CellActor {
@@ -145,6 +148,7 @@ impl Actor for CellActor {
             pending: HashMap::new(),
             queued: VecDeque::new(),
             batches: 0,
+            passivate_after: self.options.passivate_after,
         })
     }
 
@@ -164,7 +168,11 @@ impl Actor for CellActor {
                 }
             }
             CellMessage::Committed { number } => state.committed(number),
-            CellMessage::Sweep => self.let_go(state, |running| running.used.elapsed() >= self.options.passivate_after),
+            CellMessage::Sweep => {
+                let after = state.passivate_after;
+                self.let_go(state, |running| running.used.elapsed() >= after);
+            }
+            CellMessage::PassivateAfter(after) => state.passivate_after = after,
         }
         Ok(())
     }

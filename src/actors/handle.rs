@@ -104,6 +104,12 @@ impl CellHandle {
         stop(&self.stopped, &self.metrics, reason);
     }
 
+    /// Changes after how long an order without input lets its actor go.
+    pub fn passivate_after(&self, after: std::time::Duration) {
+        // A cell that has stopped keeps no actors.
+        let _ = self.actor.cast(CellMessage::PassivateAfter(after));
+    }
+
     /// Waits until everything delivered is durable and announced, then ends the actors.
     pub async fn finish(&self) {
         // A stopped cell gives its room back too.

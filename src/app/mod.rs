@@ -1,6 +1,7 @@
 //! Puts a node together, in the order in which data flows: NATS → feed → cell → store → publish → bridge → client. The
 //! only place that names everybody; it decides nothing.
 
+pub mod backup;
 mod owner;
 mod rebuild;
 mod tracker;
@@ -64,6 +65,8 @@ pub struct App {
     nats_url: String,
     nats_server: Option<NatsServer>,
     tracker: Option<Tracker>,
+    bridge: Option<Bridge>,
+    config: Config,
     /// Ends the bridge.
     bridge_stop: CancellationToken,
     bridge_tasks: TaskTracker,
@@ -92,6 +95,8 @@ impl App {
             nats_url,
             nats_server,
             tracker,
+            bridge: None,
+            config: config.clone(),
             bridge_stop: CancellationToken::new(),
             bridge_tasks: TaskTracker::new(),
             server_tasks,
@@ -121,6 +126,21 @@ impl App {
     /// The process's metrics.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Takes over those settings that may change while the node runs; others must be the ones that it was started with.
+    pub async fn reload(&mut self, mut config: Config) {
+        if let Some(tracker) = &mut self.tracker {
+            let limit = self.config.nats.log_max_mib;
+            if !tracker.reload(&config, config.nats.log_max_mib != limit).await {
+                // So that the next time tries it again.
+                config.nats.log_max_mib = limit;
+            }
+        }
+        if let Some(bridge) = &self.bridge {
+            bridge.set_heartbeat(config.client_heartbeat);
+        }
+        self.config = config;
     }
 
     /// Stops in the direction of the data, so that what was taken in still gets out: no more input, then what is in
@@ -158,7 +178,9 @@ impl App {
         let listener = tokio::net::TcpListener::bind(config.http).await.map_err(listen)?;
         let addr = listener.local_addr().map_err(listen)?;
         self.http = Some(addr);
-        self.bridge_tasks.spawn(async move { bridge.serve(listener).await });
+        let serving = bridge.clone();
+        self.bridge_tasks.spawn(async move { serving.serve(listener).await });
+        self.bridge = Some(bridge);
         tracing::info!(
             rest = %format!("http://{addr}/v1/orders"),
             websocket = %format!("ws://{addr}/v1/ws"),

@@ -18,6 +18,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -35,6 +36,20 @@ pub(super) struct Tracker {
     publish_tasks: TaskTracker,
     /// Why the cell isn't served, if so.
     refusal: watch::Receiver<Option<String>>,
+    beat: Beat,
+    js: async_nats::jetstream::Context,
+    id: CellId,
+}
+
+/// The owner's heartbeat, which can be begun anew at another pace.
+#[derive(Debug)]
+struct Beat {
+    client: async_nats::Client,
+    owner: Arc<CellOwner>,
+    every: Duration,
+    /// What the bridges were started with: they take an owner that is slower for silent.
+    slowest: Duration,
+    stop: CancellationToken,
 }
 
 impl Tracker {
@@ -43,11 +58,7 @@ impl Tracker {
         let id = config.cell.clone();
         let client = connect(nats_url, "trunkline-tracker").await?;
         let js = nats::client::jetstream(&client);
-        let mut limits = nats::streams::Options::default();
-        if let Some(mib) = config.nats.log_max_mib {
-            limits.log_max_bytes = mib << 20;
-        }
-        let log = nats::streams::ensure(&js, &id, &limits).await?;
+        let log = nats::streams::ensure(&js, &id, &limits(config)).await?;
         let store = open(&database(&config.data, &id)?, &id, metrics).await?;
         if ports::Store::mark(&store).await?.is_none() {
             store.adopt(log.created_ns).await?;
@@ -93,8 +104,10 @@ impl Tracker {
         );
         publish_tasks.spawn(logged("outbox", drain));
         publish_tasks.spawn(publish::timers::run(js.clone(), id.clone(), turning, metrics.clone(), stop()));
-        let beat = publish::heartbeat::Options { every: config.owner_heartbeat, ..Default::default() };
-        publish_tasks.spawn(publish::heartbeat::run(client.clone(), id.clone(), owner.clone(), beat, stop()));
+        let every = config.owner_heartbeat;
+        let (beating, slowest) = (publish_stop.child_token(), every);
+        let beat = Beat { client: client.clone(), owner: owner.clone(), every, slowest, stop: beating };
+        beat.run(&id, &publish_tasks);
         let answering = publish::queries::run(
             client,
             id.clone(),
@@ -105,8 +118,28 @@ impl Tracker {
         );
         publish_tasks.spawn(logged("queries", answering));
 
-        let refusal = read_log(js, id, &cell, metrics, &feed_tasks, feed_stop.clone());
-        Ok(Self { cell, store, feed_stop, feed_tasks, publish_stop, publish_tasks, refusal })
+        let refusal = read_log(js.clone(), id.clone(), &cell, metrics, &feed_tasks, feed_stop.clone());
+        Ok(Self { cell, store, feed_stop, feed_tasks, publish_stop, publish_tasks, refusal, beat, js, id })
+    }
+
+    /// Takes over what may change while it runs, and says in the log what it can't; whether the limits are as wished.
+    pub(super) async fn reload(&mut self, config: &Config, limits_changed: bool) -> bool {
+        self.cell.passivate_after(config.passivate_after);
+        let every = config.owner_heartbeat;
+        if every > self.beat.slowest {
+            let (key, slowest_s) = ("tracker.heartbeat_s", self.beat.slowest.as_secs());
+            tracing::warn!(key, slowest_s, "bridges take a slower owner for silent: needs a restart, keeps its value");
+        } else if every != self.beat.every {
+            self.beat.stop.cancel();
+            self.beat.stop = self.publish_stop.child_token();
+            self.beat.every = every;
+            self.beat.run(&self.id, &self.publish_tasks);
+        }
+        if limits_changed && let Err(error) = nats::streams::ensure(&self.js, &self.id, &limits(config)).await {
+            tracing::error!(%error, "the log's limit stays as it was");
+            return false;
+        }
+        true
     }
 
     /// Last committed place in the log.
@@ -148,6 +181,23 @@ impl Tracker {
     }
 }
 
+impl Beat {
+    fn run(&self, id: &CellId, tasks: &TaskTracker) {
+        let Self { client, owner, every, stop, .. } = self;
+        let options = publish::heartbeat::Options { every: *every, ..Default::default() };
+        tasks.spawn(publish::heartbeat::run(client.clone(), id.clone(), owner.clone(), options, stop.clone()));
+    }
+}
+
+/// What the cell's streams may take.
+fn limits(config: &Config) -> nats::streams::Options {
+    let mut limits = nats::streams::Options::default();
+    if let Some(mib) = config.nats.log_max_mib {
+        limits.log_max_bytes = mib << 20;
+    }
+    limits
+}
+
 /// Starts reading the log. The receiver says why the reading ended, when it ended by itself.
 fn read_log(
     js: async_nats::jetstream::Context,
@@ -180,11 +230,17 @@ async fn logged<E: std::fmt::Display>(name: &'static str, run: impl Future<Outpu
     }
 }
 
+/// Where the cell's database is, or would be.
+pub(super) fn database_path(data: &Path, id: &CellId) -> PathBuf {
+    data.join("cells").join(format!("{id}.sqlite"))
+}
+
 /// The cell's database file; its folder is made.
 pub(super) fn database(data: &Path, id: &CellId) -> Result<PathBuf, AppError> {
-    let dir = data.join("cells");
-    std::fs::create_dir_all(&dir).map_err(|source| AppError::File { path: dir.clone(), source })?;
-    Ok(dir.join(format!("{id}.sqlite")))
+    let path = database_path(data, id);
+    let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    made.map_err(|source| AppError::File { path: path.clone(), source })?;
+    Ok(path)
 }
 
 /// Opens the cell's store, off the async threads.

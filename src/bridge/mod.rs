@@ -111,6 +111,8 @@ pub struct Bridge {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) options: Options,
+    /// Of connections that are opened from now on: begins with the option.
+    pub(crate) heartbeat: parking_lot::RwLock<Duration>,
     pub(crate) cell: CellId,
     pub(crate) ports: Ports,
     pub(crate) personal: Arc<personal::PersonalData>,
@@ -166,13 +168,20 @@ impl Bridge {
         let bounds = (options.answers_max, options.answer_timeout);
         let commands =
             answers::PendingCommands::start(ports.log.clone(), health.clone(), bounds, &tracker, cancel.clone());
-        let inner = Inner { options, cell, ports, personal, commands, hub, health, metrics, tracker, cancel };
+        let heartbeat = parking_lot::RwLock::new(options.heartbeat);
+        let inner =
+            Inner { options, heartbeat, cell, ports, personal, commands, hub, health, metrics, tracker, cancel };
         Self { inner: Arc::new(inner) }
     }
 
     /// What `/readyz` says and commands obey; the app sets it while its own cell can't serve.
     pub fn health(&self) -> Arc<health::Health> {
         self.inner.health.clone()
+    }
+
+    /// Connections that are open keep the heartbeat that they were told of; later ones have this one.
+    pub fn set_heartbeat(&self, heartbeat: Duration) {
+        *self.inner.heartbeat.write() = heartbeat;
     }
 
     /// The hub behind every transport.

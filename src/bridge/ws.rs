@@ -65,6 +65,7 @@ struct Connection {
     lens: Lens,
     outbox: Arc<Outbox>,
     session: Session,
+    heartbeat: std::time::Duration,
     /// The session's time.
     since: Stopwatch,
     delivered: Counter,
@@ -76,12 +77,13 @@ async fn run(bridge: Arc<Inner>, lens: Lens, mut socket: WebSocket) {
     let open = metrics.connections.get_or_create(&Transport { transport: "ws" }).clone();
     open.inc();
     let options = &bridge.options;
+    let heartbeat = *bridge.heartbeat.read();
     let limits = Limits {
         topics_max: options.topics_max,
         subscribes_per_s: options.subscribes_per_s,
         frame_max_bytes: options.frame_max_bytes,
         bad_frames_max: options.bad_frames_max,
-        heartbeat: options.heartbeat,
+        heartbeat,
     };
     let close_timeout = options.close_timeout;
     let (session, hello) = Session::open(&uuid::Uuid::now_v7().simple().to_string(), lens.view, limits);
@@ -93,6 +95,7 @@ async fn run(bridge: Arc<Inner>, lens: Lens, mut socket: WebSocket) {
         bridge,
         lens,
         session,
+        heartbeat,
         since: Stopwatch::start(),
     };
     let end = match connection.perform(hello).await {
@@ -132,7 +135,7 @@ impl Drop for Connection {
 
 impl Connection {
     async fn serve(&mut self, socket: &mut WebSocket) -> End {
-        let mut beats = tokio::time::interval(self.bridge.options.heartbeat);
+        let mut beats = tokio::time::interval(self.heartbeat);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beats.reset();
         let cancel = self.bridge.cancel.clone();

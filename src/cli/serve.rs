@@ -1,11 +1,14 @@
 //! `trunkline serve`.
 
+use super::LogFilter;
 use crate::{
     app::App,
-    config::{Config, Settings},
+    bridge::check_bind,
+    config::{Change, ConfigError, Settings},
 };
 use clap::Args;
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, pin::pin, process::ExitCode};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Run a node. Settings come from the defaults, the file, the environment (`TRUNKLINE_HTTP__ADDR=…`) and these flags, each
 /// over the one before.
@@ -32,26 +35,86 @@ pub(super) struct ServeArgs {
     /// Listen on an address that isn't loopback although there is no authentication yet.
     #[arg(long)]
     insecure: bool,
+    /// Check the settings, print those in force (secrets masked) and end.
+    #[arg(long)]
+    check: bool,
 }
 
 impl ServeArgs {
-    fn config(self) -> Result<Config, crate::config::ConfigError> {
+    /// The settings as file, environment and flags have them now.
+    fn settings(&self) -> Result<Settings, ConfigError> {
         let mut settings = Settings::read(self.config.as_deref())?;
-        settings.http.addr = self.http.unwrap_or(settings.http.addr);
+        let or = |flag: &Option<String>, file: String| flag.clone().unwrap_or(file);
+        settings.http.addr = or(&self.http, settings.http.addr);
         settings.http.insecure |= self.insecure;
-        settings.nats.url = self.nats.or(settings.nats.url);
-        settings.data = self.data.unwrap_or(settings.data);
-        settings.cell = self.cell.unwrap_or(settings.cell);
-        settings.roles = self.roles.unwrap_or(settings.roles);
-        settings.check()
+        settings.nats.url = self.nats.clone().or(settings.nats.url);
+        settings.data = self.data.clone().unwrap_or(settings.data);
+        settings.cell = or(&self.cell, settings.cell);
+        settings.roles = self.roles.clone().unwrap_or(settings.roles);
+        Ok(settings)
     }
 }
 
-/// Runs until it is interrupted.
-pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    let app = App::start(args.config()?).await?;
-    super::interrupted().await;
+/// Runs until it is interrupted; reads the settings again at SIGHUP.
+pub(super) async fn run(args: ServeArgs, log: LogFilter) -> anyhow::Result<ExitCode> {
+    let settings = args.settings()?;
+    let config = settings.clone().check()?;
+    if args.check {
+        check_bind(config.http, config.insecure)?;
+        print(&settings);
+        return Ok(ExitCode::SUCCESS);
+    }
+    log.follow(&settings.log)?;
+    // Before the start: a signal that comes during it would end the process.
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut node = Running { app: App::start(config).await?, settings, log };
+    let mut interrupted = pin!(super::interrupted());
+    loop {
+        tokio::select! {
+            () = &mut interrupted => break,
+            _ = hangup.recv() => node.reload(&args).await,
+        }
+    }
     tracing::info!("shutting down");
-    app.stop().await;
+    node.app.stop().await;
     Ok(ExitCode::SUCCESS)
+}
+
+struct Running {
+    app: App,
+    /// In force.
+    settings: Settings,
+    log: LogFilter,
+}
+
+impl Running {
+    /// Takes over what a running node can. Settings that don't pass their check change nothing at all.
+    async fn reload(&mut self, args: &ServeArgs) {
+        let newer = args.settings().and_then(|newer| newer.clone().check().map(|_| newer));
+        let newer = match newer {
+            Ok(newer) => newer,
+            Err(error) => return tracing::error!(%error, "SIGHUP: nothing is changed"),
+        };
+        for Change { key, live } in self.settings.changes(&newer) {
+            match live {
+                true => tracing::info!(key, "SIGHUP: taken over"),
+                false => tracing::warn!(key, "SIGHUP: needs a restart, keeps its value"),
+            }
+        }
+        let settings = self.settings.clone().with_live(&newer);
+        match settings.clone().check() {
+            Ok(config) => self.app.reload(config).await,
+            Err(error) => return tracing::error!(%error, "SIGHUP: nothing is changed"),
+        }
+        if let Err(error) = self.log.follow(&settings.log) {
+            tracing::error!(%error, "SIGHUP: the log's filter stays as it was");
+        }
+        self.settings = settings;
+        tracing::info!("SIGHUP: settings read again");
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "this is the command's result")]
+fn print(settings: &Settings) {
+    print!("{}", settings.printed());
 }

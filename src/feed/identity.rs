@@ -2,12 +2,15 @@
 //! back with another store: an older copy, a stream made again under the same name, a log that lost its tail in a power
 //! cut. Applying such a log would give a state that no log ever made.
 
-use super::Delivered;
+use super::{Delivered, reader::value};
 use crate::{
     domain::UnixMillis,
     nats::streams::{self, Log},
     ports::LogMark,
-    wire::log::{Raw, digest},
+    wire::{
+        header,
+        log::{Raw, digest},
+    },
 };
 use async_nats::jetstream::{Context, message::StreamMessage, stream::Stream};
 
@@ -134,8 +137,8 @@ fn digest_of(message: &StreamMessage) -> [u8; 32] {
         log_time: millis(message.time.unix_timestamp_nanos()),
         subject: &message.subject,
         payload: &message.payload,
-        idempotency_key: None,
-        publisher: None,
+        idempotency_key: value(Some(&message.headers), header::IDEMPOTENCY_KEY),
+        publisher: value(Some(&message.headers), header::PUBLISHER),
     })
 }
 

@@ -102,6 +102,16 @@ pub async fn run(
     }
 }
 
+/// Whether a database with this mark was made from the cell's log: what the feed asks before it reads. Gives the log, or
+/// words for an operator.
+pub async fn belongs(js: &Context, cell: &CellId, mark: LogMark) -> Result<Log, String> {
+    match identity::check(js, &subject::log_stream(cell), Some(mark), None, None).await {
+        Verdict::Same(log) => Ok(log),
+        Verdict::Wrong(reason) => Err(reason),
+        Verdict::Unknown(error) => Err(format!("the log can't be looked at: {error}")),
+    }
+}
+
 #[derive(Debug)]
 struct Feed {
     js: Context,

@@ -227,19 +227,22 @@ struct Kept {
 
 impl Kept {
     fn digest(&self) -> [u8; 32] {
+        let headers = self.message.headers.as_ref();
         log::digest(&Raw {
             seq: self.seq,
             log_time: self.log_time,
             subject: &self.message.subject,
             payload: &self.message.payload,
-            idempotency_key: None,
-            publisher: None,
+            idempotency_key: value(headers, header::IDEMPOTENCY_KEY),
+            publisher: value(headers, header::PUBLISHER),
         })
     }
 }
 
-fn value<'a>(headers: Option<&'a HeaderMap>, name: &str) -> Option<&'a str> {
-    headers.and_then(|h| h.get(name)).map(|v| v.as_str())
+/// A header's value. Of one that a message has twice, the last counts: a message that is got singly, as for
+/// [`super::identity`], keeps no other.
+pub(super) fn value<'a>(headers: Option<&'a HeaderMap>, name: &str) -> Option<&'a str> {
+    headers.and_then(|h| h.get_last(name)).map(|v| v.as_str())
 }
 
 fn connects(statistics: &Statistics) -> u64 {

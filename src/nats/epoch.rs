@@ -25,8 +25,17 @@ pub enum EpochError {
     Contended { cell: CellId, last: String },
 }
 
+/// More owners than can have come after a backup: a restored epoch is moved on by so many, so that no number that was
+/// used since the backup comes again.
+pub const LEAP: u64 = 1_000_000;
+
 /// Moves the cell's epoch on by one and gives it: 1 for the first owner. Numbers may be skipped, never repeated.
 pub async fn take(js: &Context, cell: &CellId) -> Result<u64, EpochError> {
+    advance(js, cell, 1).await
+}
+
+/// Moves the cell's epoch on by `by`, and gives it.
+pub async fn advance(js: &Context, cell: &CellId, by: u64) -> Result<u64, EpochError> {
     let bucket =
         js.get_key_value(subject::EPOCH_BUCKET).await.map_err(|e| EpochError::Bucket { reason: e.to_string() })?;
     let mut last = String::new();
@@ -40,8 +49,8 @@ pub async fn take(js: &Context, cell: &CellId) -> Result<u64, EpochError> {
             }
         };
         match entry {
-            None => match bucket.create(cell.as_str(), "1".into()).await {
-                Ok(_) => return Ok(1),
+            None => match bucket.create(cell.as_str(), by.to_string().into()).await {
+                Ok(_) => return Ok(by),
                 Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {}
                 Err(error) => last = error.to_string(),
             },
@@ -54,7 +63,7 @@ pub async fn take(js: &Context, cell: &CellId) -> Result<u64, EpochError> {
                 let Ok(epoch) = text.parse::<u64>() else {
                     return Err(EpochError::Unreadable { cell: cell.clone(), text });
                 };
-                let next = epoch.saturating_add(1);
+                let next = epoch.saturating_add(by);
                 match bucket.update(cell.as_str(), next.to_string().into(), entry.revision).await {
                     Ok(_) => return Ok(next),
                     Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {}

@@ -86,6 +86,28 @@ impl From<&Info> for Log {
     }
 }
 
+/// Key-value buckets, which all cells share, and what they say of themselves.
+const BUCKETS: [(&str, &str); 3] = [
+    (subject::DIRECTORY_BUCKET, "Order id to cell"),
+    (subject::PERSONAL_BUCKET, "What names a person, by order id"),
+    (subject::EPOCH_BUCKET, "Owners' epochs, by cell"),
+];
+
+/// A stream that [`ensure`] makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    pub stream: String,
+    /// A bucket's: not this cell's alone.
+    pub shared: bool,
+}
+
+/// All that a cell has in JetStream, its log first.
+pub fn names(cell: &CellId) -> Vec<Name> {
+    let own = [subject::log_stream(cell), subject::task_stream(cell), subject::dead_stream(cell)];
+    let own = own.into_iter().map(|stream| Name { stream, shared: false });
+    own.chain(BUCKETS.map(|(bucket, _)| Name { stream: subject::bucket_stream(bucket), shared: true })).collect()
+}
+
 /// Makes or checks all streams and buckets of a cell.
 pub async fn ensure(js: &Context, cell: &CellId, options: &Options) -> Result<Log, StreamsError> {
     let log = ensure_stream(js, log_config(cell, options)).await?;
@@ -113,11 +135,7 @@ pub async fn ensure(js: &Context, cell: &CellId, options: &Options) -> Result<Lo
         DEAD_MAX_AGE,
     );
     ensure_stream(js, dead).await?;
-    for (bucket, description) in [
-        (subject::DIRECTORY_BUCKET, "Order id to cell"),
-        (subject::PERSONAL_BUCKET, "What names a person, by order id"),
-        (subject::EPOCH_BUCKET, "Owners' epochs, by cell"),
-    ] {
+    for (bucket, description) in BUCKETS {
         ensure_bucket(js, bucket, description, options).await?;
     }
     Ok(Log::from(&log))

@@ -51,6 +51,8 @@ fn is_expired(item: &OutboxItem, wall: UnixMillis) -> bool {
     let kept_ms = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
     wall.since(log_time) > kept_ms - CLOCKS_MS
 }
+/// How much of that the original's own headers may take.
+const KEPT_HEADER_BYTES: usize = 8 << 10;
 
 /// Drains the outbox until `stop` is cancelled (`Ok`) or the store is gone.
 pub async fn run(
@@ -285,11 +287,59 @@ impl Drain {
             Err(error) => return Err(Unsent::Unreachable(error.to_string())),
         };
         headers.insert(header::DEAD_SUBJECT, message.subject.as_str());
+        if !keep(&message.headers, headers) {
+            headers.append(header::DEAD_LEFT_OUT, "headers");
+        }
         let room = self.js.client().max_payload().saturating_sub(HEADROOM_BYTES);
         if message.payload.len() > room {
             tracing::warn!(seq, bytes = message.payload.len(), "the dead letter goes without its payload: too large");
+            headers.append(header::DEAD_LEFT_OUT, "payload");
             return Ok(Bytes::new());
         }
         Ok(message.payload)
+    }
+}
+
+/// Copies what a dead letter keeps of the original's headers, those that decide something first; whether all fit.
+fn keep(original: &HeaderMap, kept: &mut HeaderMap) -> bool {
+    let mut room = KEPT_HEADER_BYTES;
+    let mut all = true;
+    let decides = |name: &str| name == header::IDEMPOTENCY_KEY || name == header::PUBLISHER;
+    let names = original.iter().map(|(name, _)| name).filter(|name| header::is_kept(name.as_ref()));
+    let (first, rest): (Vec<_>, Vec<_>) = names.partition(|name| decides(name.as_ref()));
+    for name in first.into_iter().chain(rest) {
+        // The last value: the one that the feed read.
+        let Some(value) = original.get_last(name.clone()) else { continue };
+        let bytes = name.to_string().len() + value.as_str().len();
+        match room.checked_sub(bytes) {
+            Some(left) => {
+                room = left;
+                kept.insert(name.clone(), value.clone());
+            }
+            None => all = false,
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_letter_keeps_what_decides_before_what_is_large() {
+        let mut original = HeaderMap::new();
+        original.insert("Comment", "x".repeat(KEPT_HEADER_BYTES));
+        original.insert(header::IDEMPOTENCY_KEY, "k1");
+        original.insert(header::PUBLISHER, "system.shop");
+        original.insert(header::REPLY, "_INBOX.gone");
+        original.insert("Nats-Rollup", "all");
+        let mut kept = HeaderMap::new();
+        assert!(!keep(&original, &mut kept));
+        assert_eq!(kept.len(), 2);
+        assert_eq!(kept.get(header::IDEMPOTENCY_KEY).unwrap().as_str(), "k1");
+        original.insert("Comment", "short");
+        assert!(keep(&original, &mut kept));
+        assert_eq!(kept.get("Comment").unwrap().as_str(), "short");
     }
 }

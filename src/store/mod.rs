@@ -9,6 +9,7 @@
 //! tracks, everything at a start) are methods of its own. [`state_hash`] proves that two files hold the same state.
 
 mod checkpoint;
+mod copy;
 mod deltas;
 mod hash;
 mod list;
@@ -26,6 +27,7 @@ mod kill;
 #[cfg(test)]
 mod tests;
 
+pub use copy::{CopyError, copy, mark, readopt};
 pub use hash::{HashError, StateHash, TableHash, state_hash};
 pub use list::ListError;
 pub use read::CellImage;

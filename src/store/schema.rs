@@ -162,8 +162,27 @@ pub(super) fn prepare(connection: &mut Connection, cell: &CellId) -> Result<(), 
          ON CONFLICT (id) DO NOTHING",
         params![cell.as_str()],
     )?;
+    is_cell(connection, cell)
+}
+
+/// Checks that a file is this cell's, of whatever schema that this program knows, and changes nothing.
+pub(super) fn belongs(connection: &Connection, cell: &CellId) -> Result<(), SchemaError> {
+    check_application(connection)?;
+    let had = version(connection)?;
+    if had > MIGRATIONS.len() {
+        return Err(SchemaError::Newer { found: had, known: MIGRATIONS.len() });
+    }
+    is_cell(connection, cell)
+}
+
+fn is_cell(connection: &Connection, cell: &CellId) -> Result<(), SchemaError> {
     let found: String = connection.query_one("SELECT cell FROM cell_state", [], |row| row.get(0))?;
     if found == cell.as_str() { Ok(()) } else { Err(SchemaError::OtherCell { found, wanted: cell.to_string() }) }
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<usize> {
+    let version: i32 = connection.query_one("PRAGMA user_version", [], |row| row.get(0))?;
+    Ok(usize::try_from(version).unwrap_or(usize::MAX))
 }
 
 /// A file is ours, or empty and becomes ours.
@@ -175,9 +194,7 @@ fn check_application(connection: &Connection) -> Result<(), SchemaError> {
 
 /// Runs the migrations that the file hasn't had.
 fn migrate(connection: &mut Connection, migrations: &[&str]) -> Result<(), SchemaError> {
-    let had: usize = connection
-        .query_one("PRAGMA user_version", [], |row| row.get::<_, i32>(0))
-        .map(|version| usize::try_from(version).unwrap_or(usize::MAX))?;
+    let had = version(connection)?;
     if had > migrations.len() {
         return Err(SchemaError::Newer { found: had, known: migrations.len() });
     }
@@ -199,10 +216,6 @@ fn step(connection: &mut Connection, script: &str, to: usize) -> rusqlite::Resul
 mod tests {
     use super::*;
 
-    fn version(connection: &Connection) -> usize {
-        connection.query_one("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap().try_into().unwrap()
-    }
-
     /// The schema as SQLite keeps it.
     fn schema(connection: &Connection) -> Vec<String> {
         let mut statement = connection.prepare("SELECT ifnull(sql, name) FROM sqlite_schema ORDER BY name").unwrap();
@@ -216,7 +229,7 @@ mod tests {
         for had in 0..MIGRATIONS.len() {
             let mut old = Connection::open_in_memory().unwrap();
             migrate(&mut old, &MIGRATIONS[..had]).unwrap();
-            assert_eq!(version(&old), had);
+            assert_eq!(version(&old).unwrap(), had);
             if had > 0 {
                 old.execute("INSERT INTO riders VALUES ('r', x'01')", []).unwrap();
             }
@@ -233,7 +246,7 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         let error = migrate(&mut connection, &["CREATE TABLE a (x)", "CREATE TABLE b (x); CREATE TABLE a (x)"]);
         assert!(matches!(error, Err(SchemaError::Migration { to: 2, .. })), "{error:?}");
-        assert_eq!(version(&connection), 1);
+        assert_eq!(version(&connection).unwrap(), 1);
         assert_eq!(schema(&connection).len(), 1);
     }
 

@@ -131,6 +131,23 @@ pub fn dead(cell: &CellId, seq: u64) -> String {
     format!("dead.{cell}.{seq}")
 }
 
+/// `dead.{cell}.*`: the dead letters without the notes beside them.
+pub fn dead_letters(cell: &CellId) -> String {
+    format!("dead.{cell}.*")
+}
+
+/// `dead.{cell}.{seq}.back`: the note that the dead letter was put back into the log.
+pub fn dead_put_back(cell: &CellId, seq: u64) -> String {
+    format!("dead.{cell}.{seq}.back")
+}
+
+/// The sequence of a [`dead`] subject.
+pub fn parse_dead(subject: &str) -> Option<u64> {
+    let mut tokens = subject.strip_prefix("dead.")?.split('.').skip(1);
+    let seq = tokens.next()?.parse().ok()?;
+    tokens.next().is_none().then_some(seq)
+}
+
 /// `timer.{cell}.{order}.{kind}.{n}`
 pub fn timer(cell: &CellId, order: &OrderId, kind: TimerKind, n: u32) -> String {
     format!("timer.{cell}.{order}.{}.{n}", kind.name())
@@ -159,6 +176,21 @@ pub const PERSONAL_BUCKET: &str = "personal";
 
 /// The key-value bucket of owners' epochs, by cell.
 pub const EPOCH_BUCKET: &str = "epoch";
+
+/// The stream that a key-value bucket is.
+pub fn bucket_stream(bucket: &str) -> String {
+    format!("KV_{bucket}")
+}
+
+/// JetStream's request for a copy of a stream.
+pub fn snapshot_request(stream: &str) -> String {
+    format!("$JS.API.STREAM.SNAPSHOT.{stream}")
+}
+
+/// JetStream's request to make a stream from a copy.
+pub fn restore_request(stream: &str) -> String {
+    format!("$JS.API.STREAM.RESTORE.{stream}")
+}
 
 /// The subject under which the directory's stream keeps an order: the outbox writes it with an expected sequence.
 pub fn directory_key(order: &OrderId) -> String {
@@ -230,6 +262,14 @@ mod tests {
         for wrong in ["task.default.w1.o1", "task.default.w1.o1.x", "task.default.w1.o1.1.2", "dead.default.w1.o1.1"] {
             assert_eq!(parse_task(wrong), None);
         }
+    }
+
+    #[test]
+    fn dead_letters_parse_back_and_their_notes_do_not() {
+        let cell = CellId::default();
+        assert_eq!(parse_dead(&dead(&cell, 17)), Some(17));
+        assert_eq!(parse_dead(&dead_put_back(&cell, 17)), None);
+        assert_eq!(parse_dead("dead.default.x"), None);
     }
 
     proptest! {

@@ -326,6 +326,59 @@ async fn a_store_with_a_mark_of_another_log_reads_nothing() {
     assert_eq!(keeper.count(), 0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_is_known_by_its_headers_too_however_they_are_written() {
+    let server = Server::start().await;
+    let js = server.jetstream().await;
+    let keeper = Keeper::new(ensure(&js).await);
+    for (keys, publisher) in [(&["k1"][..], Some("system.shop")), (&["first", "last"], None), (&["a b  c"], None)] {
+        let mut headers = HeaderMap::new();
+        for key in keys {
+            headers.append("Idempotency-Key", *key);
+        }
+        if let Some(publisher) = publisher {
+            headers.insert("Trunkline-Publisher", publisher);
+        }
+        js.publish_with_headers("order.default.o.pay", headers, "{}".into()).await.unwrap().await.unwrap();
+        // Each feed proves the mark that the one before left.
+        let stop = CancellationToken::new();
+        let (seen, running) = (keeper.count(), feed(&js, &keeper, &stop));
+        until("the message", || keeper.count() > seen).await;
+        stop.cancel();
+        running.await.unwrap().unwrap();
+    }
+    // A folded header, as no client of ours writes it.
+    folded(&server).await;
+    let stop = CancellationToken::new();
+    let running = feed(&js, &keeper, &stop);
+    until("the folded header's message", || keeper.count() == 4).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    let stop = CancellationToken::new();
+    let running = feed(&js, &keeper, &stop);
+    js.publish("order.default.o.pay", "{}".into()).await.unwrap().await.unwrap();
+    until("what follows it", || keeper.count() == 5).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+async fn folded(server: &Server) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let address = server.ready.url().replace("nats://", "");
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let headers = "NATS/1.0\r\nIdempotency-Key: one\r\n   two\r\n\r\n";
+    let head = format!("HPUB order.default.o.pay {} {}\r\n", headers.len(), headers.len() + 2);
+    let connect = "CONNECT {\"verbose\":false,\"headers\":true}\r\n";
+    socket.write_all(format!("{connect}{head}{headers}{{}}\r\nPING\r\n").as_bytes()).await.unwrap();
+    let mut said = Vec::new();
+    while !said.ends_with(b"PONG\r\n") {
+        let mut part = [0; 4096];
+        let n = socket.read(&mut part).await.unwrap();
+        assert!(n > 0, "{}", String::from_utf8_lossy(&said));
+        said.extend_from_slice(&part[..n]);
+    }
+}
+
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     let done = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
     assert!(done.success());

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "tests measure and spawn")]
 
+mod backup;
 mod bad_input;
+mod dead;
 mod epoch;
 mod feed;
 mod harness;
@@ -13,11 +15,14 @@ mod outbox;
 mod owner;
 mod ownership_full_disk;
 mod ownership_restart;
+mod reload;
 mod screen;
 mod server;
+mod snapshot;
 mod spine;
 mod spine_expiry;
 mod spine_keys;
 mod spine_memory;
 mod spine_personal;
 mod timers;
+mod world;
