@@ -28,7 +28,7 @@ use std::{collections::BTreeMap, sync::Arc};
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Work {
-    pub entries: Vec<Received>,
+    pub entries: Arc<Vec<Received>>,
     digest: [u8; 32],
     orders: BTreeMap<OrderId, OrderCommit>,
     published: BTreeMap<OrderId, Published>,
@@ -69,7 +69,7 @@ pub(super) struct Done {
 impl Work {
     pub(super) fn new(batch: Batch) -> Self {
         Self {
-            entries: batch.entries,
+            entries: Arc::new(batch.entries),
             digest: batch.digest,
             orders: BTreeMap::new(),
             published: BTreeMap::new(),
@@ -231,7 +231,7 @@ impl Work {
             metrics.dead_letters.inc();
             outbox.push(OutboxItem { log_time: Some(entry.log_time), ..dead_letter(id, entry.seq, field, reason) });
         };
-        for (entry, received) in (0u32..).zip(&self.entries) {
+        for (entry, received) in (0u32..).zip(self.entries.iter()) {
             let answer = self.answers.get(&entry);
             let refusal = answer.and_then(|a| a.as_ref().err());
             if let Some(refusal) = refusal {

@@ -215,9 +215,8 @@ impl CellActor {
         let mut shares = Shares::default();
         let mut routed = Routed::default();
         self.metrics.log_entries.inc_by(work.entries.len() as u64);
-        // Lent for the loop: a wave takes no look at the entries.
-        let entries = std::mem::take(&mut work.entries);
-        for (entry, Received { entry: received, .. }) in (0u32..).zip(&entries) {
+        let entries = work.entries.clone();
+        for (entry, Received { entry: received, .. }) in (0u32..).zip(entries.iter()) {
             while state.core.route(received, &mut routed) == Route::Wait {
                 self.wave(myself, &mut shares, &mut work, state).await?;
             }
@@ -233,7 +232,6 @@ impl CellActor {
         while !shares.is_empty() {
             self.wave(myself, &mut shares, &mut work, state).await?;
         }
-        work.entries = entries;
         let Done { commit, announcements, published, riders, touched, first_log_time } =
             work.finish(&mut state.core, &self.options.cell, &self.metrics).map_err(|e| e.to_string())?;
         self.metrics.apply_seconds.observe(watch.elapsed().as_secs_f64());

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Most orders in one rider's hands. Every fix goes to all of them, so this bounds what a fix can cost.
+pub const MAX_STOPS: usize = 50;
+
 /// The newest behaviour this program knows. A `control.` message that asks for a newer one is refused, so that during
 /// an upgrade both versions of the program decide alike until operations switch.
 ///
@@ -104,8 +107,8 @@ impl Rules {
         if self.readmit_fixes == 0 {
             return Err(("readmit_fixes", "must be at least 1".into()));
         }
-        if !(1..=1_000).contains(&self.max_orders_per_rider) {
-            return Err(("max_orders_per_rider", "must be 1 to 1000".into()));
+        if !(1..=MAX_STOPS).contains(&(self.max_orders_per_rider as usize)) {
+            return Err(("max_orders_per_rider", format!("must be 1 to {MAX_STOPS}")));
         }
         Ok(())
     }

@@ -231,7 +231,10 @@ async fn what_the_state_refuses_says_what_would_be_possible() {
     assert_eq!(pay.problem()["allowed"], json!([]));
     let again = web.post("/v1/orders/a/pay", Some("4"), &json!({})).await;
     assert_eq!(again.status, 409);
-    assert_eq!(again.problem()["allowed"], json!(["stage", "assign", "unassign", "deliver", "cancel"]));
+    assert_eq!(
+        again.problem()["allowed"],
+        json!(["stage", "assign", "unassign", "deliver", "cancel", "fail", "return", "missing", "edit"])
+    );
     let back = web.stage("a", "picking").await;
     assert_eq!(field(&back, 409), "stage");
     let foreign = web.post("/v1/warehouses/w2/orders/a/stages/ready", None, &json!({})).await;

@@ -6,14 +6,11 @@ use crate::domain::{
     effect::{CarryChange, Effect, Handover, RowFix, RowKind, TimerKind},
     fix::{Verdict, clock_offset},
     ids::RiderId,
-    rules::Rules,
+    rules::{MAX_STOPS, Rules},
     status::{Event, Stage, Status},
     time::UnixMillis,
     track::Inserted,
 };
-
-/// Most orders in one rider's hands. Every fix goes to all of them, so this bounds what a fix can cost.
-pub const MAX_STOPS: usize = 50;
 
 impl Order {
     pub(super) fn assign(

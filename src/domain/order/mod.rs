@@ -11,7 +11,6 @@ mod tests;
 mod turns;
 
 pub use apply::{MAX_KEYS, apply};
-pub use carry::MAX_STOPS;
 pub use input::{FixInput, OrderInput};
 pub use life::{Circumstances, Edit, Missing, MissingItem, Proof};
 pub use state::{Facts, Live, Money, Order, Place, Promise, Route};
