@@ -6,7 +6,7 @@ use crate::{
         CellClock, OrderId, RiderId, UnixMillis,
         effect::{Revision, Row, TimerKind},
     },
-    wire::{answer::Outcome, log::Batch, query, update::OwnDelta},
+    wire::{access::Principal, answer::Outcome, log::Batch, query, update::OwnDelta},
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -36,6 +36,32 @@ pub struct LogMark {
     pub cursor: u64,
     /// [`crate::wire::log::digest`] of the message there; zeros at cursor 0.
     pub digest: [u8; 32],
+}
+
+/// Why a token is no good. The texts are for whoever holds it: they say nothing of keys.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    #[error("the token can't be read: {0}")]
+    Malformed(String),
+    #[error("the token's key or signature isn't one of this server's issuers")]
+    Signature,
+    #[error("the token has expired")]
+    Expired,
+    #[error("the token isn't valid yet")]
+    NotYet,
+    /// A claim that is missing or doesn't fit, and why.
+    #[error("claim `{claim}`: {reason}")]
+    Claim { claim: &'static str, reason: String },
+    #[error("the share link was revoked")]
+    Revoked,
+    /// The issuer's keys can't be had now; the token may be good.
+    #[error("the issuer's keys can't be read now")]
+    Unavailable,
+}
+
+/// Tells who is asking from the token presented.
+pub trait Authenticator: Send + Sync + std::fmt::Debug + 'static {
+    fn authenticate(&self, token: &str) -> BoxFuture<'static, Result<Principal, TokenError>>;
 }
 
 /// Takes the log's batches, in order. Waits while too much is in flight; that is the feed's only back-pressure.

@@ -1,5 +1,6 @@
 //! The public contract: subjects, headers and JSON shapes, printed and parsed in this folder and nowhere else.
 
+pub mod access;
 pub mod answer;
 pub mod blob;
 pub mod client;
@@ -17,6 +18,7 @@ pub mod query;
 pub mod subject;
 #[cfg(test)]
 mod tests;
+pub mod topic;
 pub mod update;
 pub mod view;
 
