@@ -3,7 +3,7 @@
 
 use crate::{
     domain::{
-        CellClock, OrderId, RiderId, UnixMillis,
+        CellClock, CellId, OrderId, RiderId, UnixMillis,
         effect::{Revision, Row, TimerKind},
     },
     wire::{access::Principal, answer::Outcome, log::Batch, query, update::OwnDelta},
@@ -62,6 +62,22 @@ pub enum TokenError {
 /// Tells who is asking from the token presented.
 pub trait Authenticator: Send + Sync + std::fmt::Debug + 'static {
     fn authenticate(&self, token: &str) -> BoxFuture<'static, Result<Principal, TokenError>>;
+}
+
+/// What a share link grants: one order, for a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareGrant {
+    /// The link's own id, under which it is revoked.
+    pub share: String,
+    pub order: OrderId,
+    pub cell: CellId,
+    pub issued_at: UnixMillis,
+    pub expires_at: UnixMillis,
+}
+
+/// Signs share links. The same grant gives the same token where the key's algorithm is deterministic (all of ours are).
+pub trait ShareSigner: Send + Sync + std::fmt::Debug + 'static {
+    fn sign(&self, grant: &ShareGrant) -> Result<String, TokenError>;
 }
 
 /// Takes the log's batches, in order. Waits while too much is in flight; that is the feed's only back-pressure.

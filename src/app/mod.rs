@@ -9,7 +9,7 @@ mod tracker;
 pub use rebuild::{RebuildOptions, rebuild};
 
 use crate::{
-    bridge::{self, Bridge},
+    bridge::{self, Bridge, gate::Gate},
     config::Config,
     metrics::Metrics,
     nats::{
@@ -170,7 +170,8 @@ impl App {
         let mut options = bridge::Options { heartbeat: config.client_heartbeat, ..bridge::Options::default() };
         options.hub.owner_heartbeat = config.owner_heartbeat;
         let (tasks, stop) = (self.bridge_tasks.clone(), self.bridge_stop.clone());
-        let bridge = Bridge::new(options, client, js, config.cell.clone(), self.metrics.clone(), tasks, stop);
+        let bridge =
+            Bridge::new(options, Gate::insecure(), client, js, config.cell.clone(), self.metrics.clone(), tasks, stop);
         if let Some(tracker) = &self.tracker {
             tracker.report_to(bridge.health(), &self.bridge_tasks, self.bridge_stop.clone());
         }

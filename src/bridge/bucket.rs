@@ -2,7 +2,11 @@
 
 use async_nats::jetstream::{self, kv};
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::{
+    StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
@@ -11,7 +15,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
 };
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, broadcast};
 
 /// The bucket can't be reached.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +34,8 @@ pub trait Bucket: Send + Sync + std::fmt::Debug + 'static {
     fn put(&self, key: &str, value: Bytes) -> BoxFuture<'static, Result<(), BucketError>>;
     /// Writes over the value of `revision`; does nothing if that is not the newest any more.
     fn replace(&self, key: &str, value: Bytes, revision: u64) -> BoxFuture<'static, Result<(), BucketError>>;
+    /// Every entry as it stands, then every change; a value that is gone is `None`. Ends with an error or never.
+    fn watch(&self) -> BoxStream<'static, Result<(String, Option<Bytes>), BucketError>>;
     /// Removes the value and its history; with `revision`, only if it is still that one.
     fn purge(&self, key: &str, revision: Option<u64>) -> BoxFuture<'static, Result<(), BucketError>>;
 }
@@ -91,6 +97,24 @@ impl Bucket for NatsBucket {
         })
     }
 
+    fn watch(&self) -> BoxStream<'static, Result<(String, Option<Bytes>), BucketError>> {
+        let this = self.clone();
+        let entries = async move {
+            let watch = this.store().await?.watch_with_history(">").await.map_err(|e| this.error(e))?;
+            let entries = watch.map(move |entry| {
+                let entry = entry.map_err(|e| this.error(e))?;
+                Ok((entry.key, (entry.operation == kv::Operation::Put).then_some(entry.value)))
+            });
+            Ok::<_, BucketError>(entries)
+        };
+        stream::once(entries)
+            .flat_map(|entries| match entries {
+                Ok(entries) => entries.boxed(),
+                Err(error) => stream::once(std::future::ready(Err(error))).boxed(),
+            })
+            .boxed()
+    }
+
     fn purge(&self, key: &str, revision: Option<u64>) -> BoxFuture<'static, Result<(), BucketError>> {
         let (this, key) = (self.clone(), key.to_owned());
         Box::pin(async move {
@@ -107,53 +131,76 @@ impl Bucket for NatsBucket {
 type Entries = (HashMap<String, (u64, Bytes)>, u64);
 
 /// A bucket in memory, which counts its reads.
-#[derive(Clone, Debug, Default)]
-pub struct MemoryBucket(Arc<Mutex<Entries>>, Arc<AtomicUsize>);
+#[derive(Clone, Debug)]
+pub struct MemoryBucket {
+    entries: Arc<Mutex<Entries>>,
+    reads: Arc<AtomicUsize>,
+    changes: broadcast::Sender<(String, Option<Bytes>)>,
+}
+
+impl Default for MemoryBucket {
+    fn default() -> Self {
+        Self { entries: Arc::default(), reads: Arc::default(), changes: broadcast::channel(1_024).0 }
+    }
+}
 
 impl MemoryBucket {
     /// Reads so far.
     pub fn reads(&self) -> usize {
-        self.1.load(Ordering::Relaxed)
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, (entries, last): &mut Entries, key: &str, value: Bytes) -> u64 {
+        *last += 1;
+        entries.insert(key.to_owned(), (*last, value.clone()));
+        // Without a watcher nobody hears it.
+        let _ = self.changes.send((key.to_owned(), Some(value)));
+        *last
     }
 }
 
 impl Bucket for MemoryBucket {
     fn get(&self, key: &str) -> BoxFuture<'static, Result<Option<(u64, Bytes)>, BucketError>> {
-        self.1.fetch_add(1, Ordering::Relaxed);
-        let value = self.0.lock().0.get(key).cloned();
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let value = self.entries.lock().0.get(key).cloned();
         Box::pin(std::future::ready(Ok(value)))
     }
 
     fn create(&self, key: &str, value: Bytes) -> BoxFuture<'static, Result<Option<u64>, BucketError>> {
-        let (entries, last) = &mut *self.0.lock();
-        let made = (!entries.contains_key(key)).then(|| {
-            *last += 1;
-            entries.insert(key.to_owned(), (*last, value));
-            *last
-        });
+        let entries = &mut *self.entries.lock();
+        let made = (!entries.0.contains_key(key)).then(|| self.set(entries, key, value));
         Box::pin(std::future::ready(Ok(made)))
     }
 
     fn put(&self, key: &str, value: Bytes) -> BoxFuture<'static, Result<(), BucketError>> {
-        let (entries, last) = &mut *self.0.lock();
-        *last += 1;
-        entries.insert(key.to_owned(), (*last, value));
+        self.set(&mut self.entries.lock(), key, value);
         Box::pin(std::future::ready(Ok(())))
     }
 
     fn replace(&self, key: &str, value: Bytes, revision: u64) -> BoxFuture<'static, Result<(), BucketError>> {
-        let (entries, last) = &mut *self.0.lock();
-        if let Some(entry) = entries.get_mut(key).filter(|(at, _)| *at == revision) {
-            *last += 1;
-            *entry = (*last, value);
+        let entries = &mut *self.entries.lock();
+        if entries.0.get(key).is_some_and(|(at, _)| *at == revision) {
+            self.set(entries, key, value);
         }
         Box::pin(std::future::ready(Ok(())))
     }
 
+    fn watch(&self) -> BoxStream<'static, Result<(String, Option<Bytes>), BucketError>> {
+        let entries = self.entries.lock();
+        let changes = self.changes.subscribe();
+        let standing: Vec<_> = entries.0.iter().map(|(key, (_, value))| (key.clone(), Some(value.clone()))).collect();
+        let changes = stream::unfold(changes, |mut changes| async move {
+            let change = changes.recv().await.ok()?;
+            Some((change, changes))
+        });
+        stream::iter(standing).chain(changes).map(Ok).boxed()
+    }
+
     fn purge(&self, key: &str, revision: Option<u64>) -> BoxFuture<'static, Result<(), BucketError>> {
-        let entries = &mut self.0.lock().0;
+        let entries = &mut self.entries.lock().0;
         if revision.is_none_or(|r| entries.get(key).is_some_and(|(at, _)| *at == r)) {
             entries.remove(key);
+            let _ = self.changes.send((key.to_owned(), None));
         }
         Box::pin(std::future::ready(Ok(())))
     }

@@ -12,17 +12,18 @@
 pub mod answers;
 pub mod bucket;
 pub mod datum;
+pub mod gate;
 pub mod health;
 pub mod hub;
 pub mod outbox;
 pub mod params;
 pub mod personal;
-pub mod principal;
 pub mod publish;
 pub mod reject;
 mod rest;
 mod serve;
 pub mod session;
+pub mod shares;
 pub mod source;
 mod ws;
 
@@ -64,6 +65,10 @@ pub struct Options {
     /// Frames and bytes that wait for one connection. A snapshot with a route of 10,000 points is some 400 kB.
     pub outbox_max_frames: usize,
     pub outbox_max_bytes: usize,
+    /// A client on a poor network gets its first frame across in this time.
+    pub authenticate_within: Duration,
+    /// How long a connection outlives its token: a page that was asleep fetches a newer one in this time.
+    pub expiry_grace: Duration,
     /// A close frame that isn't taken within this time isn't taken at all.
     pub close_timeout: Duration,
     pub hub: hub::HubOptions,
@@ -86,6 +91,8 @@ impl Default for Options {
             bad_frames_max: 10,
             outbox_max_frames: 4_096,
             outbox_max_bytes: 4 << 20,
+            authenticate_within: Duration::from_secs(10),
+            expiry_grace: Duration::from_secs(30),
             close_timeout: Duration::from_secs(1),
             hub: hub::HubOptions::default(),
         }
@@ -100,6 +107,7 @@ pub struct Ports {
     pub log: Arc<dyn publish::LogWriter>,
     pub directory: Arc<dyn bucket::Bucket>,
     pub personal: Arc<dyn bucket::Bucket>,
+    pub shares: Arc<dyn bucket::Bucket>,
 }
 
 /// One per node.
@@ -113,6 +121,8 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     /// Of connections that are opened from now on: begins with the option.
     pub(crate) heartbeat: parking_lot::RwLock<Duration>,
+    pub(crate) gate: gate::Gate,
+    pub(crate) shares: shares::Shares,
     pub(crate) cell: CellId,
     pub(crate) ports: Ports,
     pub(crate) personal: Arc<personal::PersonalData>,
@@ -128,6 +138,7 @@ impl Bridge {
     /// Over NATS. Tasks run on `tracker` until `cancel`.
     pub fn new(
         options: Options,
+        gate: gate::Gate,
         client: async_nats::Client,
         js: jetstream::Context,
         cell: CellId,
@@ -141,14 +152,16 @@ impl Bridge {
             updates: nats,
             log: Arc::new(publish::NatsLogWriter::new(client, js.clone())),
             directory: Arc::new(bucket::NatsBucket::new(js.clone(), subject::DIRECTORY_BUCKET)),
-            personal: Arc::new(bucket::NatsBucket::new(js, subject::PERSONAL_BUCKET)),
+            personal: Arc::new(bucket::NatsBucket::new(js.clone(), subject::PERSONAL_BUCKET)),
+            shares: Arc::new(bucket::NatsBucket::new(js, subject::SHARES_BUCKET)),
         };
-        Self::with_ports(options, ports, cell, metrics, tracker, cancel)
+        Self::with_ports(options, gate, ports, cell, metrics, tracker, cancel)
     }
 
     /// Over anything: what tests use.
     pub fn with_ports(
         options: Options,
+        gate: gate::Gate,
         ports: Ports,
         cell: CellId,
         metrics: Metrics,
@@ -169,8 +182,22 @@ impl Bridge {
         let commands =
             answers::PendingCommands::start(ports.log.clone(), health.clone(), bounds, &tracker, cancel.clone());
         let heartbeat = parking_lot::RwLock::new(options.heartbeat);
-        let inner =
-            Inner { options, heartbeat, cell, ports, personal, commands, hub, health, metrics, tracker, cancel };
+        let shares = shares::Shares::start(ports.shares.clone(), &tracker, cancel.clone());
+        let inner = Inner {
+            options,
+            heartbeat,
+            gate,
+            shares,
+            cell,
+            ports,
+            personal,
+            commands,
+            hub,
+            health,
+            metrics,
+            tracker,
+            cancel,
+        };
         Self { inner: Arc::new(inner) }
     }
 

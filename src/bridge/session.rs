@@ -10,15 +10,16 @@
 use super::{hub::Resume, outbox::Beat};
 use crate::{
     domain::OrderId,
+    ports::TokenError,
     wire::{
         FieldError,
+        access::Principal,
         client::{ClientFrame, Close, ServerFrame},
         parse_json,
         problem::Problem,
-        view::View,
     },
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Bounds of a session.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,10 @@ pub struct Limits {
     pub frame_max_bytes: usize,
     pub bad_frames_max: u32,
     pub heartbeat: Duration,
+    /// How long a connection that came without a token may take to say who it is.
+    pub authenticate_within: Duration,
+    /// How long a connection outlives its token.
+    pub expiry_grace: Duration,
 }
 
 /// What the transport does next, in this order.
@@ -40,16 +45,29 @@ pub enum Action {
     Follow { order: OrderId, resume: Option<Resume>, generation: u64 },
     /// Tell the hub; `Unsubscribed` comes from there.
     Unfollow { order: OrderId },
+    /// Find out whose token this is, and tell [`Session::on_authenticated`].
+    Authenticate { token: String },
     /// Queue a heartbeat.
     Beat,
     /// Close the connection; nothing follows.
     Close(Close),
 }
 
+/// Whose session it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Who {
+    /// Nobody said so yet; closed at this time.
+    Unknown { until: Duration },
+    /// Known, by a token that expires at that time of the session, or never.
+    Known { who: Arc<Principal>, expires: Option<Duration>, told: bool },
+}
+
 /// The session's state.
 #[derive(Debug)]
 pub struct Session {
+    id: String,
     limits: Limits,
+    who: Who,
     /// By order, the generation of its last subscribe.
     topics: BTreeMap<OrderId, u64>,
     generations: u64,
@@ -60,21 +78,104 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens a session named `id`; the first action is its `Hello`.
-    pub fn open(id: &str, view: View, limits: Limits) -> (Self, Action) {
-        let heartbeat_ms = u64::try_from(limits.heartbeat.as_millis()).unwrap_or(u64::MAX);
-        let hello = ServerFrame::Hello { session: id.to_owned(), view: view.name().to_owned(), heartbeat_ms };
-        (
-            Self {
-                limits,
-                topics: BTreeMap::new(),
-                generations: 0,
-                bad_frames: 0,
-                subscribes_due: Duration::ZERO,
-                closed: false,
-            },
-            Action::Send(Box::new(hello)),
-        )
+    /// Opens a session named `id`. Nobody is known yet: [`Self::on_authenticated`] is next, now or after the client's first
+    /// frame.
+    pub fn open(id: &str, limits: Limits) -> Self {
+        Self {
+            id: id.to_owned(),
+            limits,
+            who: Who::Unknown { until: limits.authenticate_within },
+            topics: BTreeMap::new(),
+            generations: 0,
+            bad_frames: 0,
+            subscribes_due: Duration::ZERO,
+            closed: false,
+        }
+    }
+
+    /// Who a token says that this is, and for how long it is still good. The first one opens the session with its
+    /// `Hello`; a later one must be of the same role, subject and cells.
+    pub fn on_authenticated(
+        &mut self,
+        found: Result<(Arc<Principal>, Option<Duration>), TokenError>,
+        now: Duration,
+    ) -> Vec<Action> {
+        if self.closed {
+            return Vec::new();
+        }
+        let (new, left) = match found {
+            Ok(found) => found,
+            // Not the client's fault, and a newer token may be on its way: the one it has still counts.
+            Err(error @ TokenError::Unavailable) if matches!(self.who, Who::Known { .. }) => {
+                return vec![Action::Send(Box::new(ServerFrame::Error { topic: None, problem: error.into() }))];
+            }
+            Err(error) => return self.turn_away(error.into()),
+        };
+        let authenticated = ServerFrame::Authenticated { expires_at_ms: new.expires_at };
+        let frames = match &self.who {
+            Who::Unknown { .. } => {
+                let heartbeat_ms = u64::try_from(self.limits.heartbeat.as_millis()).unwrap_or(u64::MAX);
+                let view = new.role.view().name().to_owned();
+                let hello = ServerFrame::Hello { session: self.id.clone(), view, heartbeat_ms };
+                // What never expires needs no word.
+                if new.expires_at.is_some() { vec![hello, authenticated] } else { vec![hello] }
+            }
+            Who::Known { who, .. } => {
+                let same = |a: &Principal, b: &Principal| {
+                    (a.role, &a.id, &a.cells, &a.order) == (b.role, &b.id, &b.cells, &b.order)
+                };
+                if !same(who, &new) {
+                    let detail = "a newer token must be of the same role, subject and cells";
+                    let problem = Problem::new(401, "unauthorized", "Another's token").with_field("token");
+                    return self.turn_away(problem.with_detail(detail));
+                }
+                vec![authenticated]
+            }
+        };
+        self.who = Who::Known { who: new, expires: left.map(|left| now + left), told: false };
+        frames.into_iter().map(|frame| Action::Send(Box::new(frame))).collect()
+    }
+
+    /// When [`Self::on_due`] is to be called, if it stays so quiet.
+    pub fn due(&self) -> Option<Duration> {
+        match &self.who {
+            Who::Unknown { until } => Some(*until),
+            Who::Known { expires, told: false, .. } => *expires,
+            Who::Known { expires, told: true, .. } => expires.map(|at| at + self.limits.expiry_grace),
+        }
+    }
+
+    /// The time of [`Self::due`] has come.
+    pub fn on_due(&mut self, now: Duration) -> Vec<Action> {
+        if self.closed || self.due().is_none_or(|due| now < due) {
+            return Vec::new();
+        }
+        match &mut self.who {
+            Who::Unknown { .. } => {
+                let detail = "the first frame must be `authenticate`, soon";
+                let problem = Problem::new(401, "unauthorized", "Who is asking isn't known").with_field("token");
+                self.turn_away(problem.with_detail(detail))
+            }
+            Who::Known { told, .. } if !*told => {
+                *told = true;
+                let grace_ms = u64::try_from(self.limits.expiry_grace.as_millis()).unwrap_or(u64::MAX);
+                vec![Action::Send(Box::new(ServerFrame::Expired { grace_ms }))]
+            }
+            Who::Known { .. } => vec![self.close(Close::TokenExpired)],
+        }
+    }
+
+    /// Who it is, once that is known.
+    pub fn who(&self) -> Option<&Arc<Principal>> {
+        match &self.who {
+            Who::Unknown { .. } => None,
+            Who::Known { who, .. } => Some(who),
+        }
+    }
+
+    fn turn_away(&mut self, problem: Problem) -> Vec<Action> {
+        let close = if problem.status == 503 { Close::GoingAway } else { Close::Unauthorized };
+        vec![Action::Send(Box::new(ServerFrame::Error { topic: None, problem })), self.close(close)]
     }
 
     /// The topics that the hub was told of.
@@ -91,6 +192,12 @@ impl Session {
             return vec![self.close(Close::FrameTooLarge)];
         }
         match parse_json::<ClientFrame>(text.as_bytes()) {
+            Ok(ClientFrame::Authenticate { token }) => self.authenticate(token, now),
+            Ok(_) if self.who().is_none() => self.turn_away(
+                Problem::new(401, "unauthorized", "Who is asking isn't known")
+                    .with_field("token")
+                    .with_detail("the first frame must be `authenticate`"),
+            ),
             Ok(frame) => self.on_frame(frame, now),
             Err(error) => self.bad(None, error.into()),
         }
@@ -117,8 +224,17 @@ impl Session {
         }
     }
 
+    /// Looking at a token costs a signature's verification: it takes a place among the subscribes.
+    fn authenticate(&mut self, token: String, now: Duration) -> Vec<Action> {
+        if self.may_subscribe(now) {
+            return vec![Action::Authenticate { token }];
+        }
+        self.bad(None, Problem::new(429, "too_fast", "Too many frames").with_field("type"))
+    }
+
     fn on_frame(&mut self, frame: ClientFrame, now: Duration) -> Vec<Action> {
         match frame {
+            ClientFrame::Authenticate { token } => self.authenticate(token, now),
             ClientFrame::Subscribe { topic, .. } | ClientFrame::Unsubscribe { topic } if !self.may_subscribe(now) => {
                 let detail = format!("at most {} subscribes and unsubscribes a second", self.limits.subscribes_per_s);
                 let problem = Problem::new(429, "too_fast", "Too many subscribes").with_field("topic");
@@ -211,12 +327,65 @@ mod tests {
         frame_max_bytes: 200,
         bad_frames_max: 4,
         heartbeat: Duration::from_secs(10),
+        authenticate_within: Duration::from_secs(5),
+        expiry_grace: Duration::from_secs(2),
     };
 
     const NOW: Duration = Duration::from_secs(5);
 
     fn open() -> Session {
-        Session::open("s", View::Customer, LIMITS).0
+        open_with(LIMITS)
+    }
+
+    fn open_with(limits: Limits) -> Session {
+        let mut session = Session::open("s", limits);
+        session.on_authenticated(Ok((principal("u"), None)), Duration::ZERO);
+        session
+    }
+
+    fn principal(id: &str) -> Arc<Principal> {
+        let role = crate::wire::access::Role::Customer;
+        Arc::new(Principal { role, id: id.into(), cells: None, order: None, expires_at: None, everyone: false })
+    }
+
+    const S: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn nobody_gets_in_without_saying_who() {
+        let mut session = Session::open("s", LIMITS);
+        assert_eq!(session.due(), Some(5 * S));
+        let early = session.on_text(r#"{"type":"ping"}"#, S);
+        assert_eq!(early.last(), Some(&Action::Close(Close::Unauthorized)));
+        let mut session = Session::open("s", LIMITS);
+        assert!(session.on_due(4 * S).is_empty());
+        assert_eq!(session.on_due(5 * S).last(), Some(&Action::Close(Close::Unauthorized)));
+        let mut session = Session::open("s", LIMITS);
+        let said = session.on_text(r#"{"type":"authenticate","token":"t"}"#, S);
+        assert_eq!(said, [Action::Authenticate { token: "t".into() }]);
+        let bad = session.on_authenticated(Err(TokenError::Expired), S);
+        assert_eq!(bad.last(), Some(&Action::Close(Close::Unauthorized)));
+        assert!(session.on_authenticated(Ok((principal("u"), None)), S).is_empty(), "closed stays closed");
+    }
+
+    #[test]
+    fn an_expired_token_closes_after_the_grace_unless_a_newer_one_comes() {
+        let mut session = Session::open("s", LIMITS);
+        let opened = session.on_authenticated(Ok((principal("u"), Some(3 * S))), S);
+        assert!(matches!(&opened[..], [Action::Send(hello)] if matches!(**hello, ServerFrame::Hello { .. })));
+        assert_eq!(session.due(), Some(4 * S));
+        assert!(session.on_due(3 * S).is_empty());
+        assert_eq!(session.on_due(4 * S), [Action::Send(Box::new(ServerFrame::Expired { grace_ms: 2_000 }))]);
+        assert_eq!(session.due(), Some(6 * S));
+        // The issuer can't be asked: the connection keeps what it has, and so the deadline.
+        session.on_authenticated(Err(TokenError::Unavailable), 5 * S);
+        assert_eq!(session.due(), Some(6 * S));
+        session.on_authenticated(Ok((principal("u"), Some(10 * S))), 5 * S);
+        assert!(session.on_due(6 * S).is_empty());
+        session.on_due(15 * S);
+        assert_eq!(session.on_due(17 * S), [Action::Close(Close::TokenExpired)]);
+        let mut session = open();
+        let other = session.on_authenticated(Ok((principal("v"), None)), S);
+        assert_eq!(other.last(), Some(&Action::Close(Close::Unauthorized)));
     }
 
     fn field(actions: &[Action]) -> Option<String> {
@@ -289,7 +458,7 @@ mod tests {
         /// Whatever comes: the topics stay within their bound and are exactly those followed and not ended since.
         #[test]
         fn topics_are_those_followed(steps in prop::collection::vec((0..4u8, "[a-e]"), 0..60)) {
-            let mut session = Session::open("s", View::Shared, Limits { bad_frames_max: 1_000, subscribes_per_s: 1_000, ..LIMITS }).0;
+            let mut session = open_with(Limits { bad_frames_max: 1_000, subscribes_per_s: 1_000, ..LIMITS });
             let mut model = BTreeSet::new();
             for (now, (step, id)) in steps.into_iter().enumerate() {
                 let now = Duration::from_secs(now as u64);
@@ -311,7 +480,7 @@ mod tests {
                     match action {
                         Action::Follow { order, .. } => drop(model.insert(order)),
                         Action::Unfollow { order } => prop_assert!(model.remove(&order)),
-                        Action::Send(_) | Action::Beat | Action::Close(_) => {}
+                        Action::Send(_) | Action::Beat | Action::Close(_) | Action::Authenticate { .. } => {}
                     }
                 }
                 prop_assert!(model.len() <= LIMITS.topics_max);

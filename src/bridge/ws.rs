@@ -2,24 +2,30 @@
 
 use super::{
     Inner,
-    hub::{FollowerId, Lens},
+    gate::{self, SUBPROTOCOL},
+    hub::{Follower, FollowerId, Lens},
     outbox::{Frame, Outbox},
     params::Params,
-    principal,
     reject::{Query, Rejection},
     session::{self, Action, Limits, Session},
 };
 use crate::{
     bridge::hub::frame_of,
     clock::{self, Stopwatch},
+    geo::Datum,
     metrics::{CloseReason, Metrics, Step, Transport},
-    wire::client::Close,
+    ports::TokenError,
+    wire::{
+        access::{Principal, Role},
+        client::Close,
+    },
 };
 use axum::{
     extract::{
         State, WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket, rejection::WebSocketUpgradeRejection},
     },
+    http::{HeaderMap, Method},
     response::{IntoResponse, Response},
 };
 use futures::SinkExt;
@@ -33,19 +39,28 @@ const SILENT_BEATS: u32 = 3;
 pub(super) async fn upgrade(
     State(bridge): State<Arc<Inner>>,
     Query(mut params): Query<Params>,
+    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Rejection> {
-    let lens = principal::take_lens(&mut params)?;
+    let token = match gate::presented(&headers, &Method::GET)? {
+        Some(token) => Some(token),
+        None => gate::offered(&headers),
+    };
+    let datum = gate::take_datum(&mut params)?;
+    // A token that is there must be good; without one the first frame may bring it.
+    let who = bridge.identify(token.as_deref(), &mut params).await?.map(Arc::new);
     params.end()?;
     let max = bridge.options.frame_max_bytes;
     let upgrade = upgrade.map_err(|e| Rejection::axum(e.status(), &e.body_text()))?;
     // Clients send little: small buffers keep idle connections cheap.
     let upgrade =
         upgrade.read_buffer_size(2 << 10).write_buffer_size(8 << 10).max_message_size(max).max_frame_size(max);
+    // Never the offer that holds the token.
+    let upgrade = upgrade.protocols([SUBPROTOCOL]);
     // axum spawns the task itself: the token makes shutdown wait for it all the same.
     let token = bridge.tracker.token();
     let run = move |socket| async move {
-        Box::pin(run(bridge, lens, socket)).await;
+        Box::pin(run(bridge, (who, datum), socket)).await;
         drop(token);
     };
     Ok(upgrade.on_upgrade(run).into_response())
@@ -62,7 +77,7 @@ enum End {
 struct Connection {
     bridge: Arc<Inner>,
     id: FollowerId,
-    lens: Lens,
+    datum: Datum,
     outbox: Arc<Outbox>,
     session: Session,
     heartbeat: std::time::Duration,
@@ -72,7 +87,7 @@ struct Connection {
     latency: Histogram,
 }
 
-async fn run(bridge: Arc<Inner>, lens: Lens, mut socket: WebSocket) {
+async fn run(bridge: Arc<Inner>, (who, datum): (Option<Arc<Principal>>, Datum), mut socket: WebSocket) {
     let metrics = bridge.metrics.clone();
     let open = metrics.connections.get_or_create(&Transport { transport: "ws" }).clone();
     open.inc();
@@ -84,21 +99,27 @@ async fn run(bridge: Arc<Inner>, lens: Lens, mut socket: WebSocket) {
         frame_max_bytes: options.frame_max_bytes,
         bad_frames_max: options.bad_frames_max,
         heartbeat,
+        authenticate_within: options.authenticate_within,
+        expiry_grace: options.expiry_grace,
     };
     let close_timeout = options.close_timeout;
-    let (session, hello) = Session::open(&uuid::Uuid::now_v7().simple().to_string(), lens.view, limits);
+    let session = Session::open(&uuid::Uuid::now_v7().simple().to_string(), limits);
     let mut connection = Connection {
         id: bridge.hub.register(),
         outbox: Arc::new(Outbox::new(options.outbox_max_frames, options.outbox_max_bytes)),
         delivered: metrics.frames_delivered.get_or_create(&Transport { transport: "ws" }).clone(),
         latency: metrics.latency_seconds.get_or_create(&Step { step: "delivered" }).clone(),
         bridge,
-        lens,
+        datum,
         session,
         heartbeat,
         since: Stopwatch::start(),
     };
-    let end = match connection.perform(hello).await {
+    let begun = match who {
+        Some(who) => connection.authenticated(Ok(who)).await,
+        None => Ok(()),
+    };
+    let end = match begun {
         Ok(()) => connection.serve(&mut socket).await,
         Err(end) => end,
     };
@@ -109,6 +130,9 @@ async fn run(bridge: Arc<Inner>, lens: Lens, mut socket: WebSocket) {
         if connection.bridge.hub.leave(order.clone(), connection.id).await.is_err() {
             break;
         }
+    }
+    if let Some(order) = connection.session.who().and_then(|who| who.order.as_ref()) {
+        connection.bridge.shares.sweep(order);
     }
     open.dec();
 }
@@ -150,10 +174,17 @@ impl Connection {
                 },
                 message = socket.recv() => {
                     silent = 0;
-                    if let Err(end) = self.read(message).await {
-                        // The error frame that explains the close goes first, if the peer takes it.
-                        let timeout = self.bridge.options.close_timeout;
-                        let _ = tokio::time::timeout(timeout, self.write(socket)).await;
+                    let actions = match self.read(message) {
+                        Ok(actions) => actions,
+                        Err(end) => return end,
+                    };
+                    if let Err(end) = self.perform_all(actions, socket).await {
+                        return end;
+                    }
+                }
+                () = until(self.session.due(), self.since) => {
+                    let actions = self.session.on_due(self.since.elapsed());
+                    if let Err(end) = self.perform_all(actions, socket).await {
                         return end;
                     }
                 }
@@ -175,17 +206,50 @@ impl Connection {
         }
     }
 
-    async fn read(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), End> {
-        let actions = match message {
+    fn read(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<Vec<Action>, End> {
+        Ok(match message {
             Some(Ok(Message::Text(text))) => self.session.on_text(&text, self.since.elapsed()),
             Some(Ok(Message::Binary(_))) => self.session.on_binary(),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Vec::new(),
             Some(Ok(Message::Close(_))) | None => return Err(End::Gone("")),
             Some(Err(error)) if is_too_large(&error) => return Err(End::Closed(Close::FrameTooLarge)),
             Some(Err(_)) => return Err(End::Gone("")),
-        };
+        })
+    }
+
+    /// Performs all actions; what explains a close goes out before it, if the peer takes it.
+    async fn perform_all(&mut self, actions: Vec<Action>, socket: &mut WebSocket) -> Result<(), End> {
         for action in actions {
-            self.perform(action).await?;
+            if let Err(end) = self.perform(action).await {
+                let timeout = self.bridge.options.close_timeout;
+                let _ = tokio::time::timeout(timeout, self.write(socket)).await;
+                return Err(end);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the session who it is. A share link is registered first and looked at afterwards, so that no revocation goes
+    /// unheard.
+    async fn authenticated(&mut self, found: Result<Arc<Principal>, TokenError>) -> Result<(), End> {
+        if let Ok(who) = &found
+            && let (Role::Shared, Some(order)) = (who.role, &who.order)
+            && self.session.who().is_none()
+            && !who.everyone
+        {
+            self.bridge.shares.register(order, who.id.clone(), &self.outbox);
+            match self.bridge.shares.is_live(order, &who.id).await {
+                Ok(true) => {}
+                Ok(false) => return Err(End::Closed(Close::Revoked)),
+                Err(_) => return Err(End::Closed(Close::GoingAway)),
+            }
+        }
+        let found = found.map(|who| {
+            let left = gate::left(&who);
+            (who, left)
+        });
+        for action in self.session.on_authenticated(found, self.since.elapsed()) {
+            Box::pin(self.perform(action)).await?;
         }
         Ok(())
     }
@@ -197,8 +261,17 @@ impl Connection {
             // A shut outbox says why when it is next looked at, which is at once.
             Action::Send(frame) => drop(outbox.push(frame_of(&frame, None))),
             Action::Beat => drop(outbox.beat(|beat| frame_of(&session::heartbeat(beat), None))),
+            Action::Authenticate { token } => {
+                let bridge = self.bridge.clone();
+                let found = tokio::time::timeout(bridge.options.query_timeout, bridge.admit(&token)).await;
+                let found = found.unwrap_or(Err(TokenError::Unavailable)).map(Arc::new);
+                return self.authenticated(found).await;
+            }
             Action::Follow { order, resume, generation } => {
-                hub.follow(order, self.id, self.lens, (resume, generation), outbox).await.map_err(hub_ended)?;
+                let Some(who) = self.session.who().cloned() else { return Ok(()) };
+                let lens = Lens { view: who.role.view(), datum: self.datum };
+                let follower = Follower { id: self.id, outbox: outbox.clone(), who, lens, resume, generation };
+                hub.follow(order, follower).await.map_err(hub_ended)?;
             }
             Action::Unfollow { order } => hub.unfollow(order, self.id, outbox).await.map_err(hub_ended)?,
             Action::Close(close) => {
@@ -237,6 +310,14 @@ impl Connection {
             () = self.bridge.cancel.cancelled() => Err(End::Closed(Close::GoingAway)),
             () = tokio::time::sleep(self.bridge.options.heartbeat * SILENT_BEATS) => Err(End::Gone("silent")),
         }
+    }
+}
+
+/// Resolves at a time of the session's; never, if there is none.
+async fn until(due: Option<std::time::Duration>, since: Stopwatch) {
+    match due {
+        Some(due) => tokio::time::sleep(due.saturating_sub(since.elapsed())).await,
+        None => std::future::pending().await,
     }
 }
 

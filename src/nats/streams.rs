@@ -87,11 +87,14 @@ impl From<&Info> for Log {
 }
 
 /// Key-value buckets, which all cells share, and what they say of themselves.
-const BUCKETS: [(&str, &str); 3] = [
-    (subject::DIRECTORY_BUCKET, "Order id to cell"),
-    (subject::PERSONAL_BUCKET, "What names a person, by order id"),
-    (subject::EPOCH_BUCKET, "Owners' epochs, by cell"),
+const BUCKETS: [(&str, &str, Duration); 4] = [
+    (subject::DIRECTORY_BUCKET, "Order id to cell", FOR_EVER),
+    (subject::PERSONAL_BUCKET, "What names a person, by order id", FOR_EVER),
+    (subject::EPOCH_BUCKET, "Owners' epochs, by cell", FOR_EVER),
+    // A link lives for 30 days at most.
+    (subject::SHARES_BUCKET, "Share links, by order id", Duration::from_secs(31 * 24 * 3_600)),
 ];
+const FOR_EVER: Duration = Duration::ZERO;
 
 /// A stream that [`ensure`] makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +108,7 @@ pub struct Name {
 pub fn names(cell: &CellId) -> Vec<Name> {
     let own = [subject::log_stream(cell), subject::task_stream(cell), subject::dead_stream(cell)];
     let own = own.into_iter().map(|stream| Name { stream, shared: false });
-    own.chain(BUCKETS.map(|(bucket, _)| Name { stream: subject::bucket_stream(bucket), shared: true })).collect()
+    own.chain(BUCKETS.map(|(bucket, ..)| Name { stream: subject::bucket_stream(bucket), shared: true })).collect()
 }
 
 /// Makes or checks all streams and buckets of a cell.
@@ -135,8 +138,8 @@ pub async fn ensure(js: &Context, cell: &CellId, options: &Options) -> Result<Lo
         DEAD_MAX_AGE,
     );
     ensure_stream(js, dead).await?;
-    for (bucket, description) in BUCKETS {
-        ensure_bucket(js, bucket, description, options).await?;
+    for (bucket, description, max_age) in BUCKETS {
+        ensure_bucket(js, (bucket, description, max_age), options).await?;
     }
     Ok(Log::from(&log))
 }
@@ -254,7 +257,11 @@ fn refreshed(found: &Config, wanted: &Config) -> Config {
     config
 }
 
-async fn ensure_bucket(js: &Context, bucket: &str, description: &str, options: &Options) -> Result<(), StreamsError> {
+async fn ensure_bucket(
+    js: &Context,
+    (bucket, description, max_age): (&str, &str, Duration),
+    options: &Options,
+) -> Result<(), StreamsError> {
     if js.get_key_value(bucket).await.is_ok() {
         return Ok(());
     }
@@ -262,6 +269,7 @@ async fn ensure_bucket(js: &Context, bucket: &str, description: &str, options: &
         bucket: bucket.to_owned(),
         description: description.to_owned(),
         history: 1,
+        max_age,
         storage: StorageType::File,
         num_replicas: options.replicas,
         ..kv::Config::default()

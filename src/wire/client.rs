@@ -22,6 +22,11 @@ pub enum ClientFrame {
     Unsubscribe {
         topic: String,
     },
+    /// Who this is: the first frame where the connection came without a token, and later a newer token of the same role and
+    /// subject, before the present one expires.
+    Authenticate {
+        token: String,
+    },
     /// Answered by a pong with the same `id`.
     Ping {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,6 +56,15 @@ pub enum ServerFrame {
         session: String,
         view: String,
         heartbeat_ms: u64,
+    },
+    /// The token was taken. It expires at that time, by the server's clock; without it: never.
+    Authenticated {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_at_ms: Option<UnixMillis>,
+    },
+    /// The token has expired: the connection is closed after `grace_ms` unless a newer one comes.
+    Expired {
+        grace_ms: u64,
     },
     Subscribed {
         topic: String,
@@ -107,6 +121,12 @@ pub enum Close {
     FrameTooLarge,
     /// Frames that are no JSON of ours, repeatedly.
     BadFrames,
+    /// The token expired and no newer one came in time.
+    TokenExpired,
+    /// No token, none that is good, or one of somebody else.
+    Unauthorized,
+    /// The share link was revoked.
+    Revoked,
 }
 
 impl Close {
@@ -117,6 +137,9 @@ impl Close {
             Self::GoingAway => 4100,
             Self::FrameTooLarge => 4200,
             Self::BadFrames => 4201,
+            Self::TokenExpired => 4202,
+            Self::Unauthorized => 4203,
+            Self::Revoked => 4204,
         }
     }
 
@@ -127,6 +150,9 @@ impl Close {
             Self::GoingAway => "going_away",
             Self::FrameTooLarge => "frame_too_large",
             Self::BadFrames => "bad_frames",
+            Self::TokenExpired => "token_expired",
+            Self::Unauthorized => "unauthorized",
+            Self::Revoked => "revoked",
         }
     }
 }

@@ -174,6 +174,9 @@ pub const DIRECTORY_BUCKET: &str = "directory";
 /// The key-value bucket of what names a person, by order id.
 pub const PERSONAL_BUCKET: &str = "personal";
 
+/// The key-value bucket of share links, by order id.
+pub const SHARES_BUCKET: &str = "shares";
+
 /// The key-value bucket of owners' epochs, by cell.
 pub const EPOCH_BUCKET: &str = "epoch";
 

@@ -10,6 +10,7 @@ use trunkline::{
     bridge::{
         Bridge, Options, Ports,
         bucket::MemoryBucket,
+        gate::Gate,
         publish::{LogError, LogWriter, Message},
         source::{Found, SnapshotSource, SourceError, UpdateStream, Updates},
     },
@@ -123,6 +124,10 @@ impl Fake {
     }
 
     pub fn bridge(&self, options: Options) -> Rig {
+        self.bridge_with(options, Gate::insecure())
+    }
+
+    pub fn bridge_with(&self, options: Options, gate: Gate) -> Rig {
         let (directory, personal) = (MemoryBucket::default(), MemoryBucket::default());
         let this = Arc::new(self.clone());
         let ports = Ports {
@@ -131,11 +136,19 @@ impl Fake {
             log: this,
             directory: Arc::new(directory.clone()),
             personal: Arc::new(personal.clone()),
+            shares: Arc::new(MemoryBucket::default()),
         };
         let (tracker, cancel, metrics) = Default::default();
         let metrics: Metrics = metrics;
-        let bridge =
-            Bridge::with_ports(options, ports, CellId::default(), metrics.clone(), tracker, Clone::clone(&cancel));
+        let bridge = Bridge::with_ports(
+            options,
+            gate,
+            ports,
+            CellId::default(),
+            metrics.clone(),
+            tracker,
+            Clone::clone(&cancel),
+        );
         Rig { bridge, cancel, metrics, directory, personal }
     }
 }

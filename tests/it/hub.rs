@@ -10,12 +10,13 @@ use trunkline::{
         Options,
         bucket::Bucket,
         datum,
-        hub::{FollowerId, Lens, Resume},
+        hub::{Follower, FollowerId, Lens, Resume},
         outbox::Outbox,
         session,
     },
     geo::Datum,
     wire::{
+        access::{Principal, Role},
         client::{Close, Recovery, ServerFrame},
         merge,
         update::Update,
@@ -24,6 +25,12 @@ use trunkline::{
 };
 
 const ORDER: &str = "o1";
+
+/// Someone who may follow every order as this view.
+fn believed(view: View) -> Arc<Principal> {
+    let role = Role::ALL.into_iter().find(|role| role.view() == view).unwrap();
+    Arc::new(Principal { role, id: "x".into(), cells: None, order: None, expires_at: None, everyone: true })
+}
 
 /// A client that merges as a page does.
 struct Client {
@@ -50,7 +57,15 @@ impl Client {
         let resume = if resume { self.at } else { None };
         self.following = true;
         self.unanswered += 1;
-        rig.bridge.hub().follow(ORDER.parse().unwrap(), self.id, self.lens, (resume, 0), &self.outbox).await.unwrap();
+        let follower = Follower {
+            id: self.id,
+            outbox: self.outbox.clone(),
+            who: believed(self.lens.view),
+            lens: self.lens,
+            resume,
+            generation: 0,
+        };
+        rig.bridge.hub().follow(ORDER.parse().unwrap(), follower).await.unwrap();
     }
 
     /// The connection breaks; what was queued may be lost with it.
@@ -89,6 +104,8 @@ impl Client {
                     }
                 }
                 other @ (ServerFrame::Hello { .. }
+                | ServerFrame::Authenticated { .. }
+                | ServerFrame::Expired { .. }
                 | ServerFrame::Unsubscribed { .. }
                 | ServerFrame::Pong { .. }
                 | ServerFrame::Error { .. }) => panic!("{other:?}"),

@@ -4,7 +4,7 @@
 //! nothing, which is why a channel's version may lie behind the order's, and why channels of two nodes may count the
 //! same state under different versions; a resume across nodes is settled with the owner's history.
 
-use super::{FollowerId, Lens};
+use super::{Follower, FollowerId, Lens};
 use crate::{
     bridge::{
         datum::convert_order,
@@ -13,6 +13,7 @@ use crate::{
     domain::{OrderId, UnixMillis},
     metrics::Metrics,
     wire::{
+        access::{Principal, Right},
         client::{Recovery, ServerFrame},
         merge,
         view::project,
@@ -89,6 +90,21 @@ struct Kept {
     frame: Frame,
 }
 
+/// A follower that gets every frame.
+#[derive(Clone, Debug)]
+pub(super) struct Listener {
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) who: Arc<Principal>,
+    pub(super) generation: u64,
+}
+
+impl From<&Follower> for Listener {
+    fn from(follower: &Follower) -> Self {
+        let Follower { outbox, who, generation, .. } = follower;
+        Self { outbox: outbox.clone(), who: who.clone(), generation: *generation }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Channel {
     lens: Lens,
@@ -102,7 +118,7 @@ pub(super) struct Channel {
     ring_max: usize,
     /// The encoding of `seen`, made when somebody needs it.
     snapshot: Option<Frame>,
-    followers: BTreeMap<FollowerId, Arc<Outbox>>,
+    followers: BTreeMap<FollowerId, Listener>,
     /// Since when there are no followers.
     pub(super) idle_since: Option<Duration>,
 }
@@ -125,7 +141,19 @@ impl Channel {
 
     /// Takes off those whose outbox is shut.
     pub(super) fn sweep(&mut self) {
-        self.followers.retain(|_, outbox| !outbox.is_shut());
+        self.followers.retain(|_, listener| !listener.outbox.is_shut());
+    }
+
+    /// Takes off those whose order it isn't any more, and tells them.
+    pub(super) fn withdraw(&mut self, encoder: &Encoder, state: &Value, refusal: &Frame) {
+        self.followers.retain(|_, listener| {
+            let may = listener.who.may(Right::FollowOrder, state);
+            if !may {
+                // A shut outbox has nobody to tell.
+                let _ = listener.outbox.refuse(&encoder.order, listener.generation, refusal.clone());
+            }
+            may
+        });
     }
 
     /// Shows a new state: one frame for all, or none if this view sees no change.
@@ -160,7 +188,7 @@ impl Channel {
             }
         };
         let version = self.version;
-        self.followers.retain(|_, outbox| outbox.push_version(&encoder.order, version, frame.clone()).is_ok());
+        self.followers.retain(|_, l| l.outbox.push_version(&encoder.order, version, frame.clone()).is_ok());
     }
 
     fn snapshot_frame(&mut self, encoder: &Encoder) -> Frame {
@@ -187,25 +215,13 @@ impl Channel {
     }
 
     /// Adds a follower with the whole state.
-    pub(super) fn start(
-        &mut self,
-        encoder: &Encoder,
-        pulse: &Arc<Pulse>,
-        add: (FollowerId, Arc<Outbox>),
-        how: Recovery,
-    ) {
+    pub(super) fn start(&mut self, encoder: &Encoder, pulse: &Arc<Pulse>, add: (FollowerId, Listener), how: Recovery) {
         let snapshot = self.snapshot_frame(encoder);
         self.add(encoder, pulse, add, how, [snapshot]);
     }
 
     /// Adds a follower that is at `version`, with what the ring has after it.
-    pub(super) fn resume(
-        &mut self,
-        encoder: &Encoder,
-        pulse: &Arc<Pulse>,
-        add: (FollowerId, Arc<Outbox>),
-        version: u64,
-    ) {
+    pub(super) fn resume(&mut self, encoder: &Encoder, pulse: &Arc<Pulse>, add: (FollowerId, Listener), version: u64) {
         debug_assert_eq!(self.reach(version), Reach::Here);
         let missed: Vec<_> = self.ring.iter().filter(|k| k.from >= version).map(|k| k.frame.clone()).collect();
         debug_assert!(self.ring.iter().zip(self.ring.iter().skip(1)).all(|(a, b)| a.to == b.from));
@@ -218,7 +234,7 @@ impl Channel {
         &mut self,
         encoder: &Encoder,
         pulse: &Arc<Pulse>,
-        add: (FollowerId, Arc<Outbox>),
+        add: (FollowerId, Listener),
         (version, base): (u64, &Value),
         merged: &Merged,
     ) {
@@ -232,15 +248,16 @@ impl Channel {
         &mut self,
         encoder: &Encoder,
         pulse: &Arc<Pulse>,
-        (id, outbox): (FollowerId, Arc<Outbox>),
+        (id, listener): (FollowerId, Listener),
         how: Recovery,
         frames: impl IntoIterator<Item = Frame>,
     ) {
+        let outbox = &listener.outbox;
         outbox.begin(&encoder.order, self.version, pulse.clone());
         let taken = outbox.push(encoder.subscribed(how)).is_ok()
             && frames.into_iter().all(|frame| outbox.push_version(&encoder.order, self.version, frame).is_ok());
         if taken {
-            self.followers.insert(id, outbox);
+            self.followers.insert(id, listener);
             self.idle_since = None;
         }
     }

@@ -23,7 +23,7 @@ use crate::{
     domain::OrderId,
     geo::Datum,
     metrics::Metrics,
-    wire::view::View,
+    wire::{access::Principal, view::View},
 };
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -111,13 +111,15 @@ pub struct FollowerId(u64);
 
 /// One connection's wish to follow one order.
 #[derive(Clone, Debug)]
-pub(crate) struct Follower {
-    pub(crate) id: FollowerId,
-    pub(crate) outbox: Arc<Outbox>,
-    pub(crate) lens: Lens,
-    pub(crate) resume: Option<Resume>,
+pub struct Follower {
+    pub id: FollowerId,
+    pub outbox: Arc<Outbox>,
+    /// Whose connection it is: the right to the order is looked at whenever the order changes hands.
+    pub who: Arc<Principal>,
+    pub lens: Lens,
+    pub resume: Option<Resume>,
     /// Tells this wish from an earlier one of the same connection, if it is refused.
-    pub(crate) generation: u64,
+    pub generation: u64,
 }
 
 /// What shards are told.
@@ -170,15 +172,7 @@ impl Hub {
 
     /// Follows an order, from where the client was or anew. `Subscribed` with a snapshot or the missed deltas comes through
     /// the outbox, or an `Error`, with the generation given here among the topics that ended.
-    pub async fn follow(
-        &self,
-        order: OrderId,
-        id: FollowerId,
-        lens: Lens,
-        (resume, generation): (Option<Resume>, u64),
-        outbox: &Arc<Outbox>,
-    ) -> Result<(), HubEnded> {
-        let follower = Follower { id, outbox: outbox.clone(), lens, resume, generation };
+    pub async fn follow(&self, order: OrderId, follower: Follower) -> Result<(), HubEnded> {
         self.send(Command::Follow { order, follower }).await
     }
 

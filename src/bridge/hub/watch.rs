@@ -10,13 +10,17 @@
 
 use super::{
     Follower, FollowerId, HubOptions, Lens, Resume,
-    channel::{Channel, Encoder, Merged, Reach},
+    channel::{Channel, Encoder, Listener, Merged, Reach},
 };
 use crate::{
-    bridge::outbox::{Outbox, Pulse},
+    bridge::{
+        gate::unknown_order,
+        outbox::{Outbox, Pulse},
+    },
     domain::{OrderId, Status, UnixMillis},
     metrics::Metrics,
     wire::{
+        access::Right,
         client::{Recovery, ServerFrame},
         merge,
         problem::Problem,
@@ -154,8 +158,10 @@ impl Watch {
         let Some(merged) = &mut self.merged else { return false };
         let mut applied = false;
         while let Some(held) = self.held.remove(&(merged.epoch, merged.version)) {
+            let owners = owners(&merged.state);
             merge::patch(&mut merged.state, &held.patch);
             (merged.version, merged.at) = (held.to, held.at);
+            withdraw(&self.encoder, &mut self.channels, &merged.state, &owners);
             for channel in self.channels.values_mut() {
                 channel.advance(&self.encoder, merged, Some(held.log_time));
             }
@@ -184,8 +190,11 @@ impl Watch {
             self.goal = self.goal.max((epoch, version));
         }
         // Personal data that differ are shown by themselves, without a version.
-        let personal = self.merged.take().map_or_else(|| personal.clone(), |m| m.personal);
+        let before = self.merged.take();
+        let owners = before.as_ref().map(|m| owners(&m.state)).unwrap_or_default();
+        let personal = before.map_or_else(|| personal.clone(), |m| m.personal);
         let merged = self.merged.insert(Merged { epoch, version, at: at_ms, state, personal });
+        withdraw(&self.encoder, &mut self.channels, &merged.state, &owners);
         for channel in self.channels.values_mut() {
             channel.advance(&self.encoder, merged, None);
         }
@@ -228,15 +237,22 @@ impl Watch {
             self.waiting.insert(follower.id, follower);
             return None;
         };
-        let Follower { id, outbox, lens, resume, generation } = follower;
+        if !follower.who.may(Right::FollowOrder, &merged.state) {
+            let frame = ServerFrame::Error { topic: Some(self.encoder.topic.clone()), problem: unknown_order("topic") };
+            let frame = self.encoder.encode(&frame, None);
+            let _ = follower.outbox.refuse(&self.encoder.order, follower.generation, frame);
+            return None;
+        }
+        let (id, lens, resume) = (follower.id, follower.lens, follower.resume);
         let channel = self.channels.entry(lens).or_insert_with(|| Channel::new(lens, merged, self.ring_max));
         let reach = reach(channel, merged, resume, self.personal_changed);
+        let add = (id, Listener::from(&follower));
         match (resume, reach) {
-            (None, _) => channel.start(&self.encoder, &self.pulse, (id, outbox), Recovery::Fresh),
-            (Some(_), Reach::Gone) => channel.start(&self.encoder, &self.pulse, (id, outbox), Recovery::Reset),
-            (Some(r), Reach::Here) => channel.resume(&self.encoder, &self.pulse, (id, outbox), r.version),
+            (None, _) => channel.start(&self.encoder, &self.pulse, add, Recovery::Fresh),
+            (Some(_), Reach::Gone) => channel.start(&self.encoder, &self.pulse, add, Recovery::Reset),
+            (Some(r), Reach::Here) => channel.resume(&self.encoder, &self.pulse, add, r.version),
             (Some(r), Reach::Ask) => {
-                self.asking.insert(id, (Follower { id, outbox, lens, resume, generation }, r.version));
+                self.asking.insert(id, (follower, r.version));
                 return Some(AskBase { id, since: r.version });
             }
         }
@@ -250,15 +266,21 @@ impl Watch {
             return;
         }
         let (Some((follower, since)), Some(merged)) = (self.asking.remove(&ask.id), &self.merged) else { return };
-        let Follower { id, outbox, lens, resume, generation: _ } = follower;
+        if !follower.who.may(Right::FollowOrder, &merged.state) {
+            // It changed hands meanwhile: the way in says so.
+            self.admit(follower);
+            return;
+        }
+        let (id, lens, resume) = (follower.id, follower.lens, follower.resume);
+        let add = (id, Listener::from(&follower));
         let channel = self.channels.entry(lens).or_insert_with(|| Channel::new(lens, merged, self.ring_max));
         match (history, reach(channel, merged, resume, self.personal_changed)) {
-            (_, Reach::Here) => channel.resume(&self.encoder, &self.pulse, (id, outbox), since),
+            (_, Reach::Here) => channel.resume(&self.encoder, &self.pulse, add, since),
             (Some(history), Reach::Ask) if history.epoch == merged.epoch => {
-                channel.resume_from(&self.encoder, &self.pulse, (id, outbox), (since, &history.base), merged);
+                channel.resume_from(&self.encoder, &self.pulse, add, (since, &history.base), merged);
             }
             (Some(_) | None, Reach::Ask | Reach::Gone) => {
-                channel.start(&self.encoder, &self.pulse, (id, outbox), Recovery::Reset);
+                channel.start(&self.encoder, &self.pulse, add, Recovery::Reset);
             }
         }
     }
@@ -329,6 +351,22 @@ impl Watch {
             now.saturating_sub(*channel.idle_since.get_or_insert(now)) < linger
         });
     }
+}
+
+/// Whose the order is: the facts that rights to it hang on.
+fn owners(state: &Value) -> [Option<Value>; 4] {
+    ["/user_id", "/rider/id", "/warehouse/id", "/cell"].map(|pointer| state.pointer(pointer).cloned())
+}
+
+/// Looks at everybody's rights again where the order changed hands. Before the change is shown: who has lost it sees
+/// nothing of what came after.
+fn withdraw(encoder: &Encoder, channels: &mut HashMap<Lens, Channel>, state: &Value, before: &[Option<Value>; 4]) {
+    if owners(state) == *before {
+        return;
+    }
+    let problem = Problem::new(403, "withdrawn", "The order is another's now").with_field("topic");
+    let frame = encoder.encode(&ServerFrame::Error { topic: Some(encoder.topic.clone()), problem }, None);
+    channels.values_mut().for_each(|channel| channel.withdraw(encoder, state, &frame));
 }
 
 /// How a client gets from where it was to what the channel shows now.

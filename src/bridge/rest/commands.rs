@@ -5,18 +5,19 @@ use crate::{
     bridge::{
         Inner,
         answers::Command,
-        params::Params,
-        principal::Principal,
-        reject::{IfMatch, Json, Key, Path, Query, Rejection},
+        gate::Asked,
+        reject::{IfMatch, Json, Key, Path, Rejection},
     },
     domain::{OrderId, RiderId, Stage, UnixMillis, Verb, WarehouseId, cell::Input, ids::IdError},
     wire::{
         FieldError,
+        access::Right,
         answer::Outcome,
         command::{CommandBody, check_key},
         log::{Raw, decode},
         parse_json,
         problem::Problem,
+        query::OrderQuery,
         subject::LogSubject,
     },
 };
@@ -41,7 +42,7 @@ fn no_verb(text: &str, verbs: &str) -> Rejection {
 pub(super) async fn order(
     State(bridge): State<Arc<Inner>>,
     Path((order, verb)): Path<(String, String)>,
-    Query(mut params): Query<Params>,
+    Asked { who, params }: Asked,
     Key(key): Key,
     IfMatch(if_match): IfMatch,
     Json(payload): Json,
@@ -51,24 +52,41 @@ pub(super) async fn order(
         Ok(verb) if verb != Verb::Create => verb,
         Ok(_) | Err(_) => return Err(no_verb(&verb, "pay, cancel, assign, unassign, deliver")),
     };
-    let publisher = Principal::take(&mut params)?.publisher()?;
     params.end()?;
+    bridge.permit_order(&who, right(verb), OrderQuery { order: order.clone() }).await?;
     let payload = with_rev(payload, if_match)?;
     let subject = LogSubject::Order { cell: bridge.cell.clone(), order, verb: verb.name().into() };
     check_key(key.as_deref())?;
-    submit(&bridge, Command { subject, payload, idempotency_key: key, publisher: publisher.into() }).await
+    submit(&bridge, Command { subject, payload, idempotency_key: key, publisher: who.publisher() }).await
+}
+
+/// What it takes to give an order this command.
+fn right(verb: Verb) -> Right {
+    match verb {
+        Verb::Create => Right::Create,
+        Verb::Pay => Right::Pay,
+        Verb::Cancel => Right::Cancel,
+        Verb::Assign => Right::Assign,
+        Verb::Unassign => Right::Unassign,
+        Verb::Deliver => Right::Deliver,
+        Verb::Fail => Right::Fail,
+        Verb::Return => Right::Return,
+        Verb::Missing => Right::Missing,
+        Verb::Edit => Right::Edit,
+    }
 }
 
 /// `POST /v1/warehouses/{warehouse}/orders/{order}/stages/{stage}`. A stage repeated changes nothing, so it needs no key.
 pub(super) async fn stage(
     State(bridge): State<Arc<Inner>>,
     Path((warehouse, order, stage)): Path<(String, String, String)>,
-    Query(params): Query<Params>,
+    Asked { who, params }: Asked,
     Key(idempotency_key): Key,
     Json(payload): Json,
 ) -> Result<Response, Rejection> {
     params.end()?;
     let warehouse: WarehouseId = id("warehouse", &warehouse)?;
+    bridge.permit_id(&who, Right::Stage, "warehouse", warehouse.as_str())?;
     let stage = stage.parse::<Stage>().map_err(|e| FieldError::new("stage", e))?;
     let (order, cell) = (id("order", &order)?, bridge.cell.clone());
     let publisher = format!("warehouse.{warehouse}");
@@ -81,12 +99,13 @@ pub(super) async fn stage(
 pub(super) async fn rider(
     State(bridge): State<Arc<Inner>>,
     Path((rider, verb)): Path<(String, String)>,
-    Query(params): Query<Params>,
+    Asked { who, params }: Asked,
     Key(idempotency_key): Key,
     Json(payload): Json,
 ) -> Result<Response, Rejection> {
     params.end()?;
     let rider: RiderId = id("rider", &rider)?;
+    bridge.permit_id(&who, Right::Report, "rider", rider.as_str())?;
     if !["fix", "fixes", "shift", "trip", "delivered"].contains(&verb.as_str()) {
         return Err(no_verb(&verb, "fix, fixes, shift, trip, delivered"));
     }

@@ -9,13 +9,13 @@ use crate::{
     bridge::{
         Inner,
         answers::Command,
-        params::Params,
-        principal::Principal,
-        reject::{Json, Key, Query, Rejection},
+        gate::Asked,
+        reject::{Json, Key, Rejection},
     },
     domain::{Operator, OrderId, Verb},
     wire::{
         FieldError,
+        access::Right,
         answer::{Acceptance, Outcome},
         command::{check_key, hex, key_id, publisher},
         parse_json,
@@ -45,21 +45,22 @@ struct Created {
 
 pub(super) async fn create(
     State(bridge): State<Arc<Inner>>,
-    Query(mut params): Query<Params>,
+    Asked { who, params }: Asked,
     Key(key): Key,
     Json(payload): Json,
 ) -> Result<Response, Rejection> {
-    let by = Principal::take(&mut params)?.publisher()?;
     params.end()?;
+    bridge.permit(&who, Right::Create)?;
+    let by = who.publisher();
     let key = check_key(key.as_deref())?.to_owned();
     let mut body: Map<String, Value> = parse_json(&payload)?;
-    let operator = publisher(Some(by))?;
+    let operator = publisher(Some(&by))?;
     let order = take_id(&mut body, &operator, &key)?;
     let personal = Personal::take(&mut body)?;
     let payload = Bytes::from(Value::Object(body).to_string());
     let subject =
         LogSubject::Order { cell: bridge.cell.clone(), order: order.clone(), verb: Verb::Create.name().into() };
-    let command = Command { subject, payload, idempotency_key: Some(key.clone()), publisher: by.into() };
+    let command = Command { subject, payload, idempotency_key: Some(key.clone()), publisher: by };
     check(&command)?;
     // Before anything is written, the directory and personal data included.
     bridge.health.check()?;

@@ -3,6 +3,8 @@
 mod commands;
 mod create;
 mod reads;
+mod session;
+mod shares;
 
 use super::{
     Inner,
@@ -16,7 +18,7 @@ use axum::{
     extract::{DefaultBodyLimit, State},
     http::header::CONTENT_TYPE,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -27,6 +29,9 @@ pub(super) fn router(bridge: Arc<Inner>) -> Router {
         .route("/v1/orders/{order}", get(reads::order))
         // One pattern for the GETs and POSTs below an order: axum routes by path first.
         .route("/v1/orders/{order}/{verb}", get(reads::below_order).post(commands::order))
+        .route("/v1/orders/{order}/shares", get(shares::list).post(shares::make))
+        .route("/v1/orders/{order}/shares/{share}", delete(shares::revoke))
+        .route("/v1/session", post(session::begin).delete(session::end))
         .route("/v1/warehouses/{warehouse}/orders/{order}/stages/{stage}", post(commands::stage))
         .route("/v1/riders/{rider}", get(reads::rider))
         .route("/v1/riders/{rider}/{verb}", post(commands::rider))

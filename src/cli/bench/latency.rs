@@ -277,6 +277,8 @@ async fn whole(
                     ServerFrame::Snapshot { .. } => return anyhow::Ok(()),
                     ServerFrame::Error { problem, .. } => anyhow::bail!("{}", problem.title),
                     ServerFrame::Hello { .. }
+                    | ServerFrame::Authenticated { .. }
+                    | ServerFrame::Expired { .. }
                     | ServerFrame::Subscribed { .. }
                     | ServerFrame::Unsubscribed { .. }
                     | ServerFrame::Delta { .. }

@@ -146,7 +146,11 @@ impl Board {
     /// Takes a frame of the server; gives what has to be sent in turn.
     pub fn take(&mut self, frame: ServerFrame) -> Vec<ClientFrame> {
         match frame {
-            ServerFrame::Hello { .. } | ServerFrame::Pong { .. } | ServerFrame::Unsubscribed { .. } => Vec::new(),
+            ServerFrame::Hello { .. }
+            | ServerFrame::Authenticated { .. }
+            | ServerFrame::Expired { .. }
+            | ServerFrame::Pong { .. }
+            | ServerFrame::Unsubscribed { .. } => Vec::new(),
             ServerFrame::Subscribed { topic, recovery } => {
                 self.subscribed(&topic, recovery);
                 Vec::new()

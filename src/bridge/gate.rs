@@ -1,0 +1,307 @@
+//! Who is asking: the token of a request or a connection, and what it may do.
+//!
+//! A token comes in the `Authorization` header, in the WebSocket subprotocol or its first message, or in a cookie. A browser
+//! sends a cookie with requests that another site's page made, so one counts only where the request's origin is this server.
+//!
+//! Without keys (`--insecure`, loopback only) a request without a token is believed: `role` and `sub` of the query string,
+//! operations if it names none; without `sub` it owns everything that its role could own.
+
+use super::{
+    Inner,
+    params::Params,
+    reject::{Query, Rejection},
+};
+use crate::{
+    clock,
+    geo::Datum,
+    ports::{Authenticator, ShareSigner, TokenError},
+    wire::{
+        FieldError,
+        access::{Principal, Reach, Right, Role},
+        problem::Problem,
+        query::{OrderQuery, Snapshot},
+    },
+};
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, Method, header, request::Parts},
+};
+use std::sync::Arc;
+
+/// The cookie that may hold a token.
+pub const COOKIE: &str = "trunkline_token";
+
+/// The WebSocket subprotocol, and what a token is led in by among the subprotocols offered.
+pub const SUBPROTOCOL: &str = "trunkline.v1";
+const SUBPROTOCOL_TOKEN: &str = "bearer.";
+
+/// Longest token read at all: a dozen claims and an RSA signature take under 2 kB.
+const MAX_TOKEN: usize = 8 << 10;
+
+/// Decides who gets in.
+#[derive(Clone, Debug, Default)]
+pub struct Gate {
+    /// `None`: no tokens are known.
+    pub tokens: Option<Arc<dyn Authenticator>>,
+    pub shares: Option<Arc<dyn ShareSigner>>,
+    /// Believe who comes without a token.
+    pub insecure: bool,
+}
+
+impl Gate {
+    /// Everybody is believed: for tests and for a node on loopback.
+    pub fn insecure() -> Self {
+        Self { tokens: None, shares: None, insecure: true }
+    }
+
+    /// Who holds this token. Whether a share link was revoked is asked elsewhere.
+    pub(super) async fn authenticate(&self, token: &str) -> Result<Principal, TokenError> {
+        if token.len() > MAX_TOKEN {
+            return Err(TokenError::Malformed(format!("a token has at most {MAX_TOKEN} bytes")));
+        }
+        match &self.tokens {
+            Some(tokens) => tokens.authenticate(token).await,
+            None => Err(TokenError::Signature),
+        }
+    }
+}
+
+/// Who asks, and the rest of the query string.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) who: Arc<Principal>,
+    pub(super) params: Params,
+}
+
+impl FromRequestParts<Arc<Inner>> for Asked {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, bridge: &Arc<Inner>) -> Result<Self, Rejection> {
+        let Query(mut params) = Query::<Params>::from_request_parts(parts, bridge).await?;
+        let token = presented(&parts.headers, &parts.method)?;
+        let who = bridge.identify(token.as_deref(), &mut params).await?;
+        let who = who.ok_or_else(|| unauthorized("a token is needed: Authorization: Bearer …"))?;
+        Ok(Self { who: Arc::new(who), params })
+    }
+}
+
+impl Inner {
+    /// Who holds the token, or who says so where that is enough. `None`: nobody said anything.
+    pub(super) async fn identify(
+        &self,
+        token: Option<&str>,
+        params: &mut Params,
+    ) -> Result<Option<Principal>, Rejection> {
+        match token {
+            Some(token) => Ok(Some(self.admit(token).await?)),
+            None if self.gate.insecure => Ok(Some(believed(params)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Who holds the token, if it is good and, for a share link, not revoked.
+    pub(super) async fn admit(&self, token: &str) -> Result<Principal, TokenError> {
+        let who = self.gate.authenticate(token).await?;
+        if who.role == Role::Shared {
+            let order = who.order.as_ref().ok_or(TokenError::Claim { claim: "order", reason: "is missing".into() })?;
+            if !self.shares.is_live(order, &who.id).await.map_err(|_| TokenError::Unavailable)? {
+                return Err(TokenError::Revoked);
+            }
+        }
+        Ok(who)
+    }
+
+    /// How far a right goes for this principal in this node's cell; refused if it goes nowhere.
+    pub(super) fn permit(&self, who: &Principal, right: Right) -> Result<Reach, Problem> {
+        let reach = right.reach(who.role);
+        if reach == Reach::No {
+            return Err(forbidden(who, right));
+        }
+        if who.reaches(&self.cell) {
+            Ok(reach)
+        } else {
+            let problem = Problem::new(403, "forbidden", "Not for this token").with_field("cell");
+            Err(problem.with_detail(format!("the token is not for cell `{}`", self.cell)))
+        }
+    }
+
+    /// The same for what a path names: `Own` is one's own id.
+    pub(super) fn permit_id(&self, who: &Principal, right: Right, field: &str, id: &str) -> Result<(), Problem> {
+        match self.permit(who, right)? {
+            Reach::Own if !who.is(id) => Err(forbidden(who, right).with_field(field)),
+            Reach::Own | Reach::Any | Reach::No => Ok(()),
+        }
+    }
+
+    /// An order that this principal has the right over, or none: who may not know of it learns nothing.
+    pub(super) async fn order_for(
+        &self,
+        who: &Principal,
+        right: Right,
+        ask: OrderQuery,
+    ) -> Result<Snapshot, Rejection> {
+        self.permit(who, right)?;
+        let found = self.ports.source.order(ask).await?;
+        found.filter(|snapshot| who.may(right, &snapshot.state)).ok_or_else(|| unknown_order("order").into())
+    }
+
+    /// The right to command an order. Whose right goes over all orders needs no look at this one.
+    pub(super) async fn permit_order(&self, who: &Principal, right: Right, ask: OrderQuery) -> Result<(), Rejection> {
+        match self.permit(who, right)? {
+            Reach::Own => self.order_for(who, right, ask).await.map(drop),
+            Reach::Any | Reach::No => Ok(()),
+        }
+    }
+}
+
+/// There is no such order, or none that the asker may know of.
+pub(super) fn unknown_order(field: &str) -> Problem {
+    Problem::new(404, "unknown_order", "There is no such order").with_field(field)
+}
+
+/// A role may not do this.
+pub(super) fn forbidden(who: &Principal, right: Right) -> Problem {
+    let detail = format!("`{}` may not {}", who.role.name(), right.name());
+    Problem::new(403, "forbidden", "Not for this role").with_field("role").with_detail(detail)
+}
+
+/// No token, or none that is good.
+pub(super) fn unauthorized(detail: &str) -> Problem {
+    Problem::new(401, "unauthorized", "Who is asking isn't known").with_field("token").with_detail(detail)
+}
+
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        let detail = error.to_string();
+        match error {
+            TokenError::Unavailable => Self::new(503, "unavailable", "Tokens can't be checked now").with_detail(detail),
+            TokenError::Malformed(_)
+            | TokenError::Signature
+            | TokenError::Expired
+            | TokenError::NotYet
+            | TokenError::Claim { .. }
+            | TokenError::Revoked => unauthorized(&detail),
+        }
+    }
+}
+
+/// The token of a request: of its header, or of its cookie where the request comes from a page of ours.
+pub(super) fn presented(headers: &HeaderMap, method: &Method) -> Result<Option<String>, Problem> {
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let text = value.to_str().unwrap_or_default();
+        let bearer = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let token = bearer.map(|(_, token)| token.trim().to_owned()).filter(|token| !token.is_empty());
+        return match token {
+            Some(token) => Ok(Some(token)),
+            None => Err(unauthorized("Authorization must be `Bearer` and a token")),
+        };
+    }
+    let Some(token) = cookie(headers) else { return Ok(None) };
+    if is_same_origin(headers, method.is_safe() && !headers.contains_key(header::UPGRADE)) {
+        Ok(Some(token))
+    } else {
+        let problem = Problem::new(403, "origin", "Not from another site").with_field("Origin");
+        Err(problem.with_detail("a cookie counts only in requests that a page of this server makes"))
+    }
+}
+
+/// The token among the WebSocket subprotocols offered: `trunkline.v1, bearer.{token}`.
+pub(super) fn offered(headers: &HeaderMap) -> Option<String> {
+    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let mut offers = offers.flat_map(|value| value.split(',')).map(str::trim);
+    offers.find_map(|offer| offer.strip_prefix(SUBPROTOCOL_TOKEN)).map(str::to_owned)
+}
+
+fn cookie(headers: &HeaderMap) -> Option<String> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value.to_owned())
+}
+
+/// Whether a page of this server made the request. `lenient`: a request that says nothing of its origin passes (a link
+/// that was followed, a program).
+fn is_same_origin(headers: &HeaderMap, lenient: bool) -> bool {
+    let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    match (text(header::ORIGIN), text(header::HOST)) {
+        (Some(origin), Some(host)) => {
+            let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
+            authority.eq_ignore_ascii_case(host)
+        }
+        (Some(_), None) => false,
+        (None, _) => {
+            let site = headers.get("sec-fetch-site").map(|value| value.to_str().unwrap_or_default());
+            lenient && site.is_none_or(|site| site == "same-origin" || site == "none")
+        }
+    }
+}
+
+/// Takes `role` and `sub`, which nobody proves.
+fn believed(params: &mut Params) -> Result<Principal, FieldError> {
+    let role = params.take("role").map(|text| text.parse::<Role>()).transpose();
+    let role = role.map_err(|e| FieldError::new("role", e))?.unwrap_or(Role::Operations);
+    let sub = params.take("sub");
+    let is_id = |sub: &String| crate::domain::ids::is_token(sub);
+    if sub.as_ref().is_some_and(|sub| !is_id(sub)) {
+        return Err(FieldError::new("sub", "must be 1 to 64 of A-Z, a-z, 0-9, _ and -"));
+    }
+    let everyone = sub.is_none();
+    // A share link owns its order.
+    let order = sub.as_ref().filter(|_| role == Role::Shared).and_then(|sub| sub.parse().ok());
+    let id = sub.as_deref().unwrap_or("http").into();
+    Ok(Principal { role, id, cells: None, order, expires_at: None, everyone })
+}
+
+/// Takes `datum`: what the client's map refers to.
+pub(super) fn take_datum(params: &mut Params) -> Result<Datum, FieldError> {
+    match params.take("datum").as_deref() {
+        None | Some("wgs84") => Ok(Datum::Wgs84),
+        Some("gcj02") => Ok(Datum::Gcj02),
+        Some("bd09") => Ok(Datum::Bd09),
+        Some(other) => Err(FieldError::new("datum", format!("`{other}` is no datum; they are wgs84, gcj02, bd09"))),
+    }
+}
+
+/// How long a principal's token is good for from now on; `None` for ever.
+pub(super) fn left(who: &Principal) -> Option<std::time::Duration> {
+    let left_ms = who.expires_at?.since(clock::wall()).max(0);
+    Some(std::time::Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_token_comes_in_the_header_or_in_a_cookie_of_ours() {
+        let get = |pairs: &[_]| presented(&headers(pairs), &Method::GET).map_err(|p| p.status);
+        let post = |pairs: &[_]| presented(&headers(pairs), &Method::POST).map_err(|p| p.status);
+        assert_eq!(get(&[]), Ok(None));
+        assert_eq!(get(&[("authorization", "bearer  a.b.c ")]), Ok(Some("a.b.c".into())));
+        for wrong in ["Basic abc", "Bearer", "Bearer ", "a.b.c"] {
+            assert_eq!(get(&[("authorization", wrong)]), Err(401), "{wrong}");
+        }
+        let cookie = ("cookie", "other=1; trunkline_token=a.b.c; x=y");
+        let ours = ("origin", "https://shop.example:8443");
+        let host = ("host", "shop.example:8443");
+        assert_eq!(get(&[cookie, host]), Ok(Some("a.b.c".into())));
+        assert_eq!(post(&[cookie, host]), Err(403), "a post says where it comes from");
+        assert_eq!(post(&[cookie, host, ours]), Ok(Some("a.b.c".into())));
+        assert_eq!(get(&[cookie, host, ("upgrade", "websocket")]), Err(403));
+        assert_eq!(get(&[cookie, host, ours, ("upgrade", "websocket")]), Ok(Some("a.b.c".into())));
+        for other in ["https://evil.example", "https://shop.example", "null", "", "https://shop.example:8443.evil"] {
+            assert_eq!(get(&[cookie, host, ("origin", other)]), Err(403), "{other}");
+        }
+        assert_eq!(get(&[cookie, host, ("sec-fetch-site", "cross-site")]), Err(403));
+    }
+
+    #[test]
+    fn a_subprotocol_may_lead_in_a_token() {
+        let offer = |text| offered(&headers(&[("sec-websocket-protocol", text)]));
+        assert_eq!(offer("trunkline.v1, bearer.a.b.c").as_deref(), Some("a.b.c"));
+        assert_eq!(offer("trunkline.v1"), None);
+    }
+}

@@ -1,0 +1,36 @@
+//! A token as a cookie, for pages that can't send headers: the page posts its token once, scripts can't read it any
+//! more, and the browser presents it to this server alone.
+
+use crate::{
+    bridge::{
+        Inner,
+        gate::{self, COOKIE},
+        reject::Rejection,
+    },
+    wire::problem::Problem,
+};
+use axum::{
+    extract::State,
+    http::{
+        HeaderMap, Method, StatusCode,
+        header::{CACHE_CONTROL, SET_COOKIE},
+    },
+    response::{IntoResponse, Response},
+};
+use std::sync::Arc;
+
+/// `POST /v1/session` with the token in the header: sets the cookie, for as long as the token is good.
+pub(super) async fn begin(State(bridge): State<Arc<Inner>>, headers: HeaderMap) -> Result<Response, Rejection> {
+    let token = gate::presented(&headers, &Method::POST)?;
+    let token = token.ok_or_else(|| gate::unauthorized("Authorization: Bearer … is what becomes the cookie"))?;
+    let who = bridge.admit(&token).await.map_err(Problem::from)?;
+    let age_s = gate::left(&who).map_or(0, |left| left.as_secs());
+    let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; Secure; SameSite=Strict; Max-Age={age_s}");
+    Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, cookie), (CACHE_CONTROL, "no-store".into())]).into_response())
+}
+
+/// `DELETE /v1/session`: takes the cookie away. Needs no token: an expired one must go as well.
+pub(super) async fn end() -> Response {
+    let cookie = format!("{COOKIE}=; Path=/; HttpOnly; Secure; SameSite=Strict; Max-Age=0");
+    (StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response()
+}

@@ -1,0 +1,145 @@
+//! Share links over HTTP: made, listed and revoked by whoever may share the order.
+
+use super::commands::id;
+use crate::{
+    bridge::{
+        Inner,
+        gate::Asked,
+        reject::{Json, Key, Path, Rejection},
+        shares::{Share, ShareError},
+    },
+    clock,
+    domain::{Operator, OperatorKind, OrderId, UnixMillis},
+    ports::ShareGrant,
+    wire::{
+        FieldError,
+        access::Right,
+        command::{check_key, hex, key_id},
+        parse_json,
+        problem::Problem,
+        query::OrderQuery,
+    },
+};
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// A link's life where the body doesn't say: until the groceries are in the fridge.
+const EXPIRES_IN_S: i64 = 24 * 3_600;
+/// The longest life of a link.
+const MAX_EXPIRES_IN_S: i64 = 30 * 24 * 3_600;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ShareBody {
+    expires_in_s: Option<i64>,
+}
+
+/// A link that was made. Who holds `token` sees the order as the view `shared` does.
+#[derive(Debug, Serialize)]
+struct Made {
+    share: String,
+    token: String,
+    expires_at_ms: UnixMillis,
+}
+
+/// A link, without its token.
+#[derive(Debug, Serialize)]
+struct Listed {
+    share: String,
+    #[serde(flatten)]
+    how: Share,
+}
+
+#[derive(Debug, Serialize)]
+struct List {
+    shares: Vec<Listed>,
+}
+
+impl From<ShareError> for Problem {
+    fn from(error: ShareError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ShareError::TooMany => {
+                Self::new(409, "too_many_shares", "The order has enough links").with_field("order").with_detail(detail)
+            }
+            ShareError::Bucket(error) => error.into(),
+            ShareError::Contended | ShareError::Garbled(_) => {
+                Self::new(503, "unavailable", "Share links can't be changed now").with_detail(detail)
+            }
+        }
+    }
+}
+
+/// `POST /v1/orders/{order}/shares` with `{"expires_in_s": 3600}`. The same key gives the same link.
+pub(super) async fn make(
+    State(bridge): State<Arc<Inner>>,
+    Path(order): Path<String>,
+    Asked { who, params }: Asked,
+    Key(key): Key,
+    Json(payload): Json,
+) -> Result<Response, Rejection> {
+    params.end()?;
+    let order: OrderId = id("order", &order)?;
+    let key = check_key(key.as_deref())?;
+    let body: ShareBody = if payload.is_empty() { ShareBody::default() } else { parse_json(&payload)? };
+    let life_s = body.expires_in_s.unwrap_or(EXPIRES_IN_S);
+    if !(1..=MAX_EXPIRES_IN_S).contains(&life_s) {
+        return Err(FieldError::new("expires_in_s", format!("must be 1 to {MAX_EXPIRES_IN_S} seconds")).into());
+    }
+    bridge.order_for(&who, Right::Share, OrderQuery { order: order.clone() }).await?;
+    let Some(signer) = &bridge.gate.shares else {
+        let problem = Problem::new(503, "no_keys", "This server has no key to sign links with");
+        return Err(problem.with_detail("it runs without keys").into());
+    };
+    let by = who.publisher();
+    // A customer publishes nothing to the log, so the log's publishers know none: here its whole name is the scope.
+    let scope = Operator { kind: OperatorKind::System, id: by.as_str().into() };
+    let share = hex(key_id(&scope, &order, "share", key));
+    let now = clock::wall();
+    let wanted = Share { by, created_at_ms: now, expires_at_ms: now.plus(life_s * 1_000), revoked: false };
+    let made = bridge.shares.make(&order, &share, wanted).await?;
+    if made.revoked {
+        let problem = Problem::new(409, "revoked", "This link was revoked").with_field("Idempotency-Key");
+        return Err(problem.with_detail("another link needs another key").into());
+    }
+    let expires_at_ms = made.expires_at_ms;
+    let (cell, issued_at, expires_at) = (bridge.cell.clone(), made.created_at_ms, expires_at_ms);
+    let token = signer.sign(&ShareGrant { share: share.clone(), order, cell, issued_at, expires_at });
+    let token = token.map_err(Problem::from)?;
+    Ok((StatusCode::CREATED, axum::Json(Made { share, token, expires_at_ms })).into_response())
+}
+
+/// `GET /v1/orders/{order}/shares`
+pub(super) async fn list(
+    State(bridge): State<Arc<Inner>>,
+    Path(order): Path<String>,
+    Asked { who, params }: Asked,
+) -> Result<Response, Rejection> {
+    params.end()?;
+    let order: OrderId = id("order", &order)?;
+    bridge.order_for(&who, Right::Share, OrderQuery { order: order.clone() }).await?;
+    let shares = bridge.shares.list(&order).await?;
+    let shares = shares.into_iter().map(|(share, how)| Listed { share, how }).collect();
+    Ok(axum::Json(List { shares }).into_response())
+}
+
+/// `DELETE /v1/orders/{order}/shares/{share}`: whoever uses the link is cut off.
+pub(super) async fn revoke(
+    State(bridge): State<Arc<Inner>>,
+    Path((order, share)): Path<(String, String)>,
+    Asked { who, params }: Asked,
+) -> Result<StatusCode, Rejection> {
+    params.end()?;
+    let order: OrderId = id("order", &order)?;
+    bridge.order_for(&who, Right::Share, OrderQuery { order: order.clone() }).await?;
+    if bridge.shares.revoke(&order, &share).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Problem::new(404, "unknown_share", "There is no such link").with_field("share").into())
+    }
+}
