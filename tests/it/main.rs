@@ -1,6 +1,7 @@
 //! Parts joined, without a broker.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests")]
 
+mod access;
 mod fake;
 mod frames;
 mod hub;

@@ -60,7 +60,7 @@ async fn backup_wipe_restore_and_the_server_goes_on_from_there() {
     let to = place.path().join("monday");
     let manifest = save(&server, data.path(), &to).await;
     assert_eq!(manifest.database.cursor, last);
-    assert_eq!(manifest.streams.len(), 6);
+    assert_eq!(manifest.streams.len(), 7);
     world.create("after-the-backup").await;
     app.stop().await;
     let taken = epoch::take(&world.js, &CellId::default()).await.unwrap();
@@ -206,7 +206,7 @@ async fn what_does_not_fit_is_refused_and_leaves_nothing_behind() {
     }
     let options = RestoreOptions { from: to.clone(), keep_buckets: true };
     let restored = backup::restore(&config(&server, data.path()), options).await.unwrap();
-    assert_eq!(restored.kept, ["KV_directory", "KV_personal", "KV_epoch"]);
+    assert_eq!(restored.kept, ["KV_directory", "KV_personal", "KV_epoch", "KV_shares"]);
     let app = node(&server, data.path()).await;
     world.applied(last).await;
     app.stop().await;
