@@ -1,3 +1,4 @@
 mod before;
 mod hostile;
 mod invariants;
+mod tables;

@@ -48,6 +48,8 @@ pub enum Shown {
     Always,
     /// Only while the order is under way to the door.
     Delivering,
+    /// Until the order ends: whom to call and where to go is nobody's business afterwards.
+    Open,
     /// Only while delivering, and when the order is among the rider's next [`NEAR_STOPS`] stops.
     Near,
     /// With all but the last four digits masked.
@@ -60,7 +62,7 @@ pub const NEAR_STOPS: u64 = 3;
 /// Field × view, columns as in [`View::ALL`]: customer, shared, rider, warehouse, operations. Code, tests and
 /// documentation read this table; a field that isn't in it is shown to nobody.
 pub const FIELDS: &[(&str, [Shown; 5])] = {
-    use Shown::{Always as A, Delivering as D, Masked as M, Near as P, Never as N};
+    use Shown::{Always as A, Delivering as D, Masked as M, Near as P, Never as N, Open as O};
     &[
         ("id", [A, A, A, A, A]),
         ("cell", [A, A, A, A, A]),
@@ -94,9 +96,9 @@ pub const FIELDS: &[(&str, [Shown; 5])] = {
         ("proof", [A, N, A, N, A]),
         ("edited_at_ms", [A, A, A, A, A]),
         // Personal data, joined by the bridge from its own bucket.
-        ("contact", [M, N, A, N, A]),
-        ("address", [A, N, A, N, A]),
-        ("notes", [A, N, A, N, A]),
+        ("contact", [M, N, O, N, A]),
+        ("address", [A, N, O, N, A]),
+        ("notes", [A, N, O, N, A]),
     ]
 };
 
@@ -112,7 +114,8 @@ pub fn project(view: View, state: &Value, personal: Option<&Value>) -> Value {
             Shown::Near if is_delivering(state) && is_near(state) => {
                 seen.insert((*field).to_owned(), value.clone());
             }
-            Shown::Delivering | Shown::Near => {}
+            Shown::Open if !is_final(state) => drop(seen.insert((*field).to_owned(), value.clone())),
+            Shown::Delivering | Shown::Near | Shown::Open => {}
             Shown::Masked => drop(seen.insert((*field).to_owned(), masked(value))),
         }
     }
@@ -121,6 +124,11 @@ pub fn project(view: View, state: &Value, personal: Option<&Value>) -> Value {
 
 fn is_delivering(state: &Value) -> bool {
     state.get("status").and_then(Value::as_u64) == Some(u64::from(Status::Delivering.code()))
+}
+
+fn is_final(state: &Value) -> bool {
+    let code = state.get("status").and_then(Value::as_u64).and_then(|code| u8::try_from(code).ok());
+    code.and_then(|code| Status::try_from(code).ok()).is_some_and(Status::is_final)
 }
 
 /// Theirs is among the next three stops when at most two lie before it.
@@ -161,6 +169,14 @@ mod tests {
         let sees = |s| project(View::Customer, &s, None).get("position").is_some();
         assert!(sees(state(3, 0)) && sees(state(3, 2)));
         assert!(!sees(state(3, 3)) && !sees(state(2, 0)) && !sees(state(4, 0)));
+    }
+
+    #[test]
+    fn the_rider_forgets_whom_it_brought_the_order_to() {
+        let personal = json!({"contact": {"phone": "138"}, "address": "x", "notes": "y"});
+        let sees =
+            |status: u8| project(View::Rider, &json!({"status": status}), Some(&personal)).as_object().unwrap().len();
+        assert_eq!((sees(3), sees(4), sees(5)), (4, 1, 1));
     }
 
     #[test]
