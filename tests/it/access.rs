@@ -46,22 +46,22 @@ impl ShareSigner for Made {
     }
 }
 
-fn token(role: &str, id: &str, lifetime_ms: i64) -> String {
+pub fn token(role: &str, id: &str, lifetime_ms: i64) -> String {
     format!("{role}-{id}-{}", clock::wall().plus(lifetime_ms).0)
 }
 
-const HOUR: i64 = 3_600_000;
+pub const HOUR: i64 = 3_600_000;
 
-fn gate() -> Gate {
+pub fn gate() -> Gate {
     Gate { tokens: Some(Arc::new(Made)), shares: Some(Arc::new(Made)), insecure: false }
 }
 
-fn options() -> Options {
+pub fn options() -> Options {
     Options { expiry_grace: Duration::from_millis(300), ..Options::default() }
 }
 
 /// An order of user `u`, rider `r` and warehouse `w`.
-fn state() -> Value {
+pub fn state() -> Value {
     json!({"id": "o1", "cell": "default", "status": 3, "rev": 4, "user_id": "u", "stops_ahead": 0,
         "rider": {"id": "r"}, "warehouse": {"id": "w"}, "position": {"lat": 31.0, "lon": 121.0}})
 }
@@ -73,7 +73,7 @@ fn rig() -> (Fake, Rig) {
     (fake, rig)
 }
 
-struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
     async fn open(address: &str, headers: &[(&'static str, &str)]) -> Result<(Self, Option<String>), u16> {
@@ -91,16 +91,16 @@ impl Socket {
         }
     }
 
-    async fn bearer(address: &str, token: &str) -> Self {
+    pub async fn bearer(address: &str, token: &str) -> Self {
         Self::open(address, &[("authorization", &format!("Bearer {token}"))]).await.unwrap().0
     }
 
-    async fn send(&mut self, frame: Value) {
+    pub async fn send(&mut self, frame: Value) {
         self.0.send(Message::text(frame.to_string())).await.unwrap();
     }
 
     /// The next frame that isn't a heartbeat, or the close code.
-    async fn next(&mut self) -> Value {
+    pub async fn next(&mut self) -> Value {
         loop {
             let message = tokio::time::timeout(Duration::from_secs(5), self.0.next()).await.unwrap();
             match message.unwrap().unwrap() {

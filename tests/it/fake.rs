@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use trunkline::{
     bridge::{
         Bridge, Options, Ports,
-        bucket::MemoryBucket,
+        bucket::{Bucket, MemoryBucket},
         gate::Gate,
         publish::{LogError, LogWriter, Message},
         source::{Found, SnapshotSource, SourceError, UpdateStream, Updates},
@@ -128,7 +128,7 @@ impl Fake {
     }
 
     pub fn bridge_with(&self, options: Options, gate: Gate) -> Rig {
-        let (directory, personal) = (MemoryBucket::default(), MemoryBucket::default());
+        let (directory, personal, shares) = <(MemoryBucket, MemoryBucket, MemoryBucket)>::default();
         let this = Arc::new(self.clone());
         let ports = Ports {
             source: this.clone(),
@@ -136,7 +136,7 @@ impl Fake {
             log: this,
             directory: Arc::new(directory.clone()),
             personal: Arc::new(personal.clone()),
-            shares: Arc::new(MemoryBucket::default()),
+            shares: Arc::new(shares.clone()),
         };
         let (tracker, cancel, metrics) = Default::default();
         let metrics: Metrics = metrics;
@@ -149,7 +149,7 @@ impl Fake {
             tracker,
             Clone::clone(&cancel),
         );
-        Rig { bridge, cancel, metrics, directory, personal }
+        Rig { bridge, cancel, metrics, directory, personal, shares }
     }
 }
 
@@ -160,6 +160,7 @@ pub struct Rig {
     pub metrics: Metrics,
     pub directory: MemoryBucket,
     pub personal: MemoryBucket,
+    pub shares: MemoryBucket,
 }
 
 impl Drop for Rig {
@@ -220,8 +221,9 @@ impl SnapshotSource for Fake {
         now(Ok(Some(OrderPage { orders, next: None })))
     }
 
-    fn track(&self, _: TrackQuery) -> BoxFuture<'static, Found<TrackPage>> {
-        now(Ok(None))
+    fn track(&self, ask: TrackQuery) -> BoxFuture<'static, Found<TrackPage>> {
+        let known = self.0.lock().orders.contains_key(&ask.order);
+        now(Ok(known.then(|| TrackPage { rows: Vec::new(), next: None })))
     }
 
     fn rider(&self, _: RiderQuery) -> BoxFuture<'static, Found<RiderState>> {
@@ -270,5 +272,13 @@ impl LogWriter for Fake {
 
     fn is_connected(&self) -> bool {
         true
+    }
+}
+
+impl Rig {
+    /// A share link as if it had been made over HTTP.
+    pub async fn share(&self, order: &str, id: &str) {
+        let share = json!({id: {"by": "customer.u", "created_at_ms": 0, "expires_at_ms": 4_000_000_000_000_i64}});
+        self.shares.put(order, share.to_string().into()).await.unwrap();
     }
 }

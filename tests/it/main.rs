@@ -5,5 +5,6 @@ mod access;
 mod fake;
 mod frames;
 mod hub;
+mod matrix;
 mod rest;
 mod socket;

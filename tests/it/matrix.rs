@@ -1,0 +1,154 @@
+//! Every role at every route, command and topic: allowed or refused as the table of rights says. Each role comes twice,
+//! as the one whose order it is and as a stranger.
+
+use crate::{
+    access::{HOUR, Socket, gate, options, state, token},
+    fake::{Fake, Owned},
+    rest::serve,
+};
+use serde_json::{Value, json};
+use trunkline::wire::access::{Reach, Right, Role};
+
+/// What whose id a request names.
+#[derive(Clone, Copy, PartialEq)]
+enum Names {
+    /// An order: a stranger's is answered like one that isn't there.
+    Order,
+    /// The asker's kind by its own id, in the path: a stranger's is refused.
+    Path,
+    /// Nothing.
+    Nothing,
+}
+
+/// Every request that has a right, with a body that would be taken.
+fn requests() -> Vec<(&'static str, &'static str, Right, Names, Value)> {
+    use Names::{Nothing, Order, Path};
+    let create = json!({"user_id": "u", "amount_minor": 1, "currency": "CNY", "items": 1,
+        "warehouse": {"id": "w", "name": "W", "lat": 31.0, "lon": 121.0}, "destination": {"lat": 31.0, "lon": 121.0}});
+    let fix = json!({"lat": 31.0, "lon": 121.0, "fix_time_ms": 1_700_000_000_000_i64});
+    let (none, told) = (Value::Null, json!({"order": "o1"}));
+    vec![
+        ("POST", "/v1/orders", Right::Create, Nothing, create),
+        ("GET", "/v1/orders", Right::ListOrders, Nothing, none.clone()),
+        ("GET", "/v1/orders/o1", Right::ReadOrder, Order, none.clone()),
+        ("GET", "/v1/orders/o1/track", Right::ReadTrack, Order, none.clone()),
+        ("POST", "/v1/orders/o1/pay", Right::Pay, Order, json!({})),
+        ("POST", "/v1/orders/o1/cancel", Right::Cancel, Order, json!({"reason": "x"})),
+        ("POST", "/v1/orders/o1/assign", Right::Assign, Order, json!({"rider": "r"})),
+        ("POST", "/v1/orders/o1/unassign", Right::Unassign, Order, json!({})),
+        ("POST", "/v1/orders/o1/deliver", Right::Deliver, Order, json!({})),
+        ("POST", "/v1/orders/o1/fail", Right::Fail, Order, json!({"reason": "x"})),
+        ("POST", "/v1/orders/o1/return", Right::Return, Order, json!({"reason": "x"})),
+        ("POST", "/v1/orders/o1/missing", Right::Missing, Order, json!({"count": 1, "note": "x"})),
+        ("POST", "/v1/orders/o1/edit", Right::Edit, Order, json!({"promise": {"from_ms": 1, "to_ms": 2}})),
+        ("GET", "/v1/orders/o1/shares", Right::Share, Order, none.clone()),
+        ("POST", "/v1/orders/o1/shares", Right::Share, Order, json!({})),
+        ("DELETE", "/v1/orders/o1/shares/x", Right::Share, Order, none.clone()),
+        ("POST", "/v1/warehouses/w/orders/o1/stages/picking", Right::Stage, Path, json!({})),
+        ("POST", "/v1/riders/r/fix", Right::Report, Path, fix.clone()),
+        ("POST", "/v1/riders/r/fixes", Right::Report, Path, json!({"fixes": [fix]})),
+        ("POST", "/v1/riders/r/shift", Right::Report, Path, json!({"on": true})),
+        ("POST", "/v1/riders/r/trip", Right::Report, Path, json!({"stops": ["o1"]})),
+        ("POST", "/v1/riders/r/delivered", Right::Report, Path, told.clone()),
+        ("POST", "/v1/riders/r/failed", Right::Report, Path, json!({"order": "o1", "reason": "x"})),
+        ("POST", "/v1/riders/r/returned", Right::Report, Path, json!({"order": "o1", "reason": "x"})),
+        ("GET", "/v1/riders/r", Right::ReadRider, Path, none.clone()),
+        ("GET", "/v1/cell", Right::ReadCell, Nothing, none),
+    ]
+}
+
+/// Who asks: the role's own id, and a stranger's.
+fn askers(role: Role) -> [(bool, String); 2] {
+    let own = match role {
+        Role::Customer => "u",
+        Role::Rider => "r",
+        Role::Warehouse => "w",
+        Role::System | Role::Operations => "x",
+        Role::Shared => {
+            return ["o1", "o9"].map(|order| (order == "o1", format!("{}-{order}", token("shared", "s", HOUR))));
+        }
+    };
+    [(true, token(role.name(), own, HOUR)), (false, token(role.name(), "stranger", HOUR))]
+}
+
+/// The refusal that the table asks for, if any.
+fn refusal(right: Right, role: Role, own: bool, names: Names) -> Option<u16> {
+    match right.reach(role) {
+        Reach::No => Some(403),
+        Reach::Own if own || names == Names::Nothing => None,
+        Reach::Own if names == Names::Path => Some(403),
+        Reach::Own => Some(404),
+        Reach::Any => None,
+    }
+}
+
+#[tokio::test]
+async fn every_role_at_every_route() {
+    let fake = Fake::default();
+    fake.put("o1", Owned::new(state()));
+    let rig = fake.bridge_with(options(), gate());
+    rig.share("o1", "s").await;
+    rig.share("o9", "s").await;
+    let address = serve(&rig).await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let (mut allowed, mut refused) = (0, 0);
+    for (method, path, right, names, body) in requests() {
+        for role in Role::ALL {
+            for (own, token) in askers(role) {
+                let request = http.request(method.parse().unwrap(), format!("http://{address}{path}"));
+                let request = request.bearer_auth(&token).header("idempotency-key", format!("{role:?}-{own}"));
+                let request = request.header("content-type", "application/json");
+                let published = fake.published().len();
+                let text = if body.is_null() { String::new() } else { body.to_string() };
+                let response = request.body(text).send().await.unwrap();
+                let (status, case) = (response.status().as_u16(), format!("{method} {path} as {role:?}, own: {own}"));
+                let text = response.text().await.unwrap();
+                match refusal(right, role, own, names) {
+                    Some(expected) => {
+                        assert_eq!(status, expected, "{case}: {text}");
+                        assert_eq!(fake.published().len(), published, "{case} was published");
+                        refused += 1;
+                    }
+                    // The link to revoke isn't there, and that is said only to those who may know.
+                    None if path.ends_with("/x") => assert!(text.contains("unknown_share"), "{case}: {text}"),
+                    // The owner made up here knows no riders, and says so to those who may ask.
+                    None if right == Right::ReadRider => assert_eq!(status, 503, "{case}: {text}"),
+                    None => {
+                        assert!((200..300).contains(&status), "{case}: {status} {text}");
+                        allowed += 1;
+                    }
+                }
+            }
+        }
+        let request = http.request(method.parse().unwrap(), format!("http://{address}{path}"));
+        assert_eq!(request.send().await.unwrap().status(), 401, "{method} {path} without a token");
+    }
+    assert!(allowed > 80 && refused > 150, "{allowed} allowed, {refused} refused");
+}
+
+#[tokio::test]
+async fn every_role_at_every_topic() {
+    let fake = Fake::default();
+    fake.put("o1", Owned::new(state()));
+    let rig = fake.bridge_with(options(), gate());
+    rig.share("o1", "s").await;
+    rig.share("o9", "s").await;
+    let address = serve(&rig).await;
+    for (topic, right, names) in [("order/o1", Right::FollowOrder, Names::Order)] {
+        for role in Role::ALL {
+            for (own, token) in askers(role) {
+                let mut socket = Socket::bearer(&address, &token).await;
+                socket.send(json!({"type": "subscribe", "topic": topic})).await;
+                let answer = loop {
+                    let frame = socket.next().await;
+                    match frame["type"].as_str() {
+                        Some("subscribed") => break None,
+                        Some("error") => break frame["problem"]["status"].as_u64(),
+                        _ => {}
+                    }
+                };
+                assert_eq!(answer, refusal(right, role, own, names).map(u64::from), "{topic} as {role:?}, own: {own}");
+            }
+        }
+    }
+}
