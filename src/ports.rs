@@ -108,6 +108,8 @@ pub trait Owner: Send + Sync + std::fmt::Debug + 'static {
     fn orders(&self, ask: query::ListQuery) -> BoxFuture<'static, query::Reply<query::OrderPage>>;
     fn track(&self, ask: query::TrackQuery) -> BoxFuture<'static, query::Reply<query::TrackPage>>;
     fn rider(&self, ask: query::RiderQuery) -> BoxFuture<'static, query::Reply<query::RiderState>>;
+    fn nearest(&self, ask: query::NearestQuery) -> BoxFuture<'static, query::Reply<query::NearRiders>>;
+    fn riders(&self, ask: query::RidersQuery) -> BoxFuture<'static, query::Reply<query::RiderPage>>;
     fn cell(&self) -> BoxFuture<'static, query::Reply<query::CellState>>;
     /// The committed version of every order that is active or was completed within the last hour: what heartbeats say.
     fn versions(&self) -> BoxFuture<'static, Vec<(OrderId, u64)>>;

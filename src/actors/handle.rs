@@ -59,6 +59,7 @@ impl CellHandle {
         let stopped = Arc::new(watch::channel(None).0);
         let hot = Arc::new(Hot::default());
         hot.riders_committed(restored.riders.iter().map(|(id, rider)| (id.clone(), HotRider::from(rider))));
+        hot.rules_committed(restored.head.rules.max_orders_per_rider);
         let cursor = Arc::new(AtomicU64::new(restored.cursor));
         let cell_clock = Arc::new(Mutex::new(restored.head.clock));
         metrics.cell_serving.set(1);
@@ -157,8 +158,17 @@ struct Committer {
 impl Committer {
     async fn run(self, mut committing: mpsc::Receiver<Committing>) {
         while let Some(batch) = committing.recv().await {
-            let Committing { number, stored, announcements, published, riders, cursor, first_log_time, in_flight } =
-                batch;
+            let Committing {
+                number,
+                stored,
+                announcements,
+                published,
+                riders,
+                max_orders_per_rider,
+                cursor,
+                first_log_time,
+                in_flight,
+            } = batch;
             if let Err(error) = stored.await {
                 stop(&self.stopped, &self.metrics, &error.to_string());
             }
@@ -173,6 +183,7 @@ impl Committer {
             *self.clock.lock() = announcements.clock;
             self.hot.committed(published);
             self.hot.riders_committed(riders);
+            self.hot.rules_committed(max_orders_per_rider);
             self.publish.announce(announcements).await;
             if number % FORGET_EVERY == 0 {
                 self.hot.forget_final(now);

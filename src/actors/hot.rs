@@ -4,12 +4,18 @@
 use super::order::Published;
 use crate::{
     domain::{Facts, Live, OrderId, Position, RiderId, UnixMillis, cell::Rider, spatial::Spatial},
-    geo::{Bounds, Point},
-    wire::doc,
+    geo::Point,
+    wire::{area::Region, doc, query::OrderCursor},
 };
 use parking_lot::RwLock;
 use serde_json::Value;
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 /// The committed published state of one order.
 #[derive(Clone, Debug)]
@@ -47,6 +53,34 @@ impl From<&Rider> for HotRider {
     }
 }
 
+/// Active ones are found by where they go and by where they are.
+#[derive(Debug, Default)]
+struct Orders {
+    known: HashMap<OrderId, HotOrder>,
+    destinations: Spatial<OrderId>,
+    positions: Spatial<OrderId>,
+}
+
+impl Orders {
+    fn put(&mut self, id: OrderId, order: HotOrder) {
+        let before = self.known.get(&id);
+        if order.live.status.is_final() {
+            self.destinations.remove(&id);
+            self.positions.remove(&id);
+        } else {
+            if before.is_none_or(|before| !Arc::ptr_eq(&before.facts, &order.facts)) {
+                self.destinations.put(&id, order.facts.destination);
+            }
+            match &order.live.position {
+                Some(position) => self.positions.put(&id, position.point),
+                None if before.is_some_and(|before| before.live.position.is_some()) => self.positions.remove(&id),
+                None => {}
+            }
+        }
+        self.known.insert(id, order);
+    }
+}
+
 #[derive(Debug, Default)]
 struct Riders {
     known: HashMap<RiderId, HotRider>,
@@ -56,8 +90,10 @@ struct Riders {
 /// See the module. Written after each commit, read by many.
 #[derive(Debug, Default)]
 pub struct Hot {
-    orders: RwLock<HashMap<OrderId, HotOrder>>,
+    orders: RwLock<Orders>,
     riders: RwLock<Riders>,
+    /// By the rules that are in force.
+    max_orders_per_rider: AtomicU32,
 }
 
 impl Hot {
@@ -66,26 +102,26 @@ impl Hot {
 
     /// The order, if it is hot.
     pub fn get(&self, id: &OrderId) -> Option<HotOrder> {
-        self.orders.read().get(id).cloned()
+        self.orders.read().known.get(id).cloned()
     }
 
     /// Every hot order's version.
     pub fn versions(&self) -> Vec<(OrderId, u64)> {
-        self.orders.read().iter().map(|(id, order)| (id.clone(), order.version)).collect()
+        self.orders.read().known.iter().map(|(id, order)| (id.clone(), order.version)).collect()
     }
 
     /// Puts in an order as it was stored; an order that is newer already stays.
     pub fn seed(&self, id: OrderId, order: HotOrder) {
         let mut orders = self.orders.write();
-        if orders.get(&id).is_none_or(|known| known.version < order.version) {
-            orders.insert(id, order);
+        if orders.known.get(&id).is_none_or(|known| known.version < order.version) {
+            orders.put(id, order);
         }
     }
 
     pub(super) fn committed(&self, published: Vec<(OrderId, Published)>) {
         let mut orders = self.orders.write();
         for (id, Published { version, at, facts, live }) in published {
-            orders.insert(id, HotOrder { version, at, facts, live });
+            orders.put(id, HotOrder { version, at, facts, live });
         }
     }
 
@@ -97,6 +133,48 @@ impl Hot {
             }
             known.insert(id, rider);
         }
+    }
+
+    /// The active orders whose destination or position lies in a region, that `suits` lets through: newest first, at most
+    /// `limit` of those after `after`.
+    pub fn orders_within(
+        &self,
+        region: &Region,
+        after: Option<&OrderCursor>,
+        limit: usize,
+        suits: impl Fn(&HotOrder) -> bool,
+    ) -> Vec<(OrderId, HotOrder)> {
+        let mut found: Vec<OrderCursor> = {
+            let orders = self.orders.read();
+            let bounds = region.bounds();
+            let places = orders.destinations.within(&bounds).into_iter().chain(orders.positions.within(&bounds));
+            let inside = places.filter(|(_, point)| region.contains(*point));
+            inside
+                .filter_map(|(order, _)| {
+                    let known = orders.known.get(&order).filter(|known| suits(known))?;
+                    Some(OrderCursor { created_at: known.live.created_at, order })
+                })
+                .filter(|cursor| after.is_none_or(|after| cursor < after))
+                .collect()
+        };
+        // What takes longest is done while others write.
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        found.dedup();
+        found.truncate(limit);
+        let orders = self.orders.read();
+        found
+            .into_iter()
+            .filter_map(|cursor| Some((cursor.order.clone(), orders.known.get(&cursor.order)?.clone())))
+            .collect()
+    }
+
+    /// How many orders a rider may have in hand at once.
+    pub fn max_orders_per_rider(&self) -> usize {
+        usize::try_from(self.max_orders_per_rider.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn rules_committed(&self, max_orders_per_rider: u32) {
+        self.max_orders_per_rider.store(max_orders_per_rider, Ordering::Relaxed);
     }
 
     /// The `k` riders nearest to a point, of those within `max_m` that `suits` lets through; with the distance, metres.
@@ -116,16 +194,17 @@ impl Hot {
             .collect()
     }
 
-    /// The riders in a box, by id: at most `limit` of those after `after`.
+    /// The riders in a region, by id: at most `limit` of those after `after`.
     pub fn riders_within(
         &self,
-        bounds: &Bounds,
+        region: &Region,
         after: Option<&RiderId>,
         limit: usize,
         suits: impl Fn(&HotRider) -> bool,
     ) -> Vec<(RiderId, HotRider)> {
         let riders = self.riders.read();
-        let found = riders.places.within(bounds).into_iter().map(|(id, _)| id);
+        let found = riders.places.within(&region.bounds()).into_iter();
+        let found = found.filter(|(_, point)| region.contains(*point)).map(|(id, _)| id);
         let rest = found.skip_while(|id| after.is_some_and(|after| id <= after));
         let seen = rest.filter_map(|id| riders.known.get(&id).cloned().map(|rider| (id, rider)));
         seen.filter(|(_, rider)| suits(rider)).take(limit).collect()
@@ -133,6 +212,6 @@ impl Hot {
 
     /// Lets go of orders that have been final for an hour.
     pub(super) fn forget_final(&self, now: UnixMillis) {
-        self.orders.write().retain(|_, order| !order.is_stale(now));
+        self.orders.write().known.retain(|_, order| !order.is_stale(now));
     }
 }

@@ -29,7 +29,7 @@ mod wave;
 
 pub use cell::{CellOptions, Restored};
 pub use handle::CellHandle;
-pub use hot::{Hot, HotOrder};
+pub use hot::{Hot, HotOrder, HotRider};
 pub use order::Apply;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 pub mod backup;
 mod owner;
+mod places;
 mod rebuild;
 mod tracker;
 

@@ -1,5 +1,6 @@
 //! The cell's owner as its bridges ask it: from memory where an order is active or recent, else from the store.
 
+use super::places;
 use crate::{
     actors::CellHandle,
     clock,
@@ -9,8 +10,8 @@ use crate::{
     wire::{
         blob, doc,
         query::{
-            CellState, Deltas, DeltasQuery, ListQuery, OrderPage, OrderQuery, Reply, RiderQuery, RiderState, Snapshot,
-            TrackPage, TrackQuery,
+            CellState, Deltas, DeltasQuery, ListQuery, NearRiders, NearestQuery, OrderPage, OrderQuery, Reply,
+            RiderPage, RiderQuery, RiderState, RidersQuery, Snapshot, TrackPage, TrackQuery,
         },
     },
 };
@@ -83,11 +84,14 @@ impl ports::Owner for CellOwner {
     }
 
     fn orders(&self, ask: ListQuery) -> BoxFuture<'static, Reply<OrderPage>> {
-        let Self { store, epoch, .. } = self.clone();
+        let Self { cell, store, epoch } = self.clone();
         let unavailable = self.unavailable();
         Box::pin(async move {
             if let Some(unavailable) = unavailable {
                 return unavailable;
+            }
+            if let Some(page) = places::orders(cell.hot(), &ask, epoch) {
+                return page.map_or_else(Reply::BadRequest, Reply::Ok);
             }
             match store.orders(ask, epoch).await {
                 Ok(page) => Reply::Ok(page),
@@ -115,6 +119,22 @@ impl ports::Owner for CellOwner {
                 Some(unavailable) => unavailable,
                 None => owner.rider_state(ask.rider).await.unwrap_or_else(|e| Reply::Unavailable(e.to_string())),
             }
+        })
+    }
+
+    fn nearest(&self, ask: NearestQuery) -> BoxFuture<'static, Reply<NearRiders>> {
+        let owner = self.clone();
+        Box::pin(async move {
+            let found = || places::nearest(owner.cell.hot(), &ask).map_or_else(Reply::BadRequest, Reply::Ok);
+            owner.unavailable().unwrap_or_else(found)
+        })
+    }
+
+    fn riders(&self, ask: RidersQuery) -> BoxFuture<'static, Reply<RiderPage>> {
+        let owner = self.clone();
+        Box::pin(async move {
+            let found = || places::riders(owner.cell.hot(), &ask).map_or_else(Reply::BadRequest, Reply::Ok);
+            owner.unavailable().unwrap_or_else(found)
         })
     }
 

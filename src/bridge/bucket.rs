@@ -38,6 +38,8 @@ pub trait Bucket: Send + Sync + std::fmt::Debug + 'static {
     fn watch(&self) -> BoxStream<'static, Result<(String, Option<Bytes>), BucketError>>;
     /// Removes the value and its history; with `revision`, only if it is still that one.
     fn purge(&self, key: &str, revision: Option<u64>) -> BoxFuture<'static, Result<(), BucketError>>;
+    /// Removes whatever stands under `{key}.…`, with its history.
+    fn purge_below(&self, key: &str) -> BoxFuture<'static, Result<(), BucketError>>;
 }
 
 /// A JetStream bucket, looked up when it is first needed: it may be made after this node starts.
@@ -125,6 +127,15 @@ impl Bucket for NatsBucket {
             }
         })
     }
+
+    fn purge_below(&self, key: &str) -> BoxFuture<'static, Result<(), BucketError>> {
+        let (this, key) = (self.clone(), key.to_owned());
+        Box::pin(async move {
+            let store = this.store().await?;
+            let below = format!("{}{key}.>", store.prefix);
+            store.stream.purge().filter(below).await.map(drop).map_err(|e| this.error(e))
+        })
+    }
 }
 
 /// Entries with their revisions, and the last revision given.
@@ -202,6 +213,12 @@ impl Bucket for MemoryBucket {
             entries.remove(key);
             let _ = self.changes.send((key.to_owned(), None));
         }
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn purge_below(&self, key: &str) -> BoxFuture<'static, Result<(), BucketError>> {
+        let below = format!("{key}.");
+        self.entries.lock().0.retain(|key, _| !key.starts_with(&below));
         Box::pin(std::future::ready(Ok(())))
     }
 }

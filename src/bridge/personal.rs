@@ -6,12 +6,11 @@
 //! accepted. Who finds another's entry puts its own aside, under `{order}.{key}`. The accepted create settles its own,
 //! wherever it stands; the refused one takes its own away; what a create without an answer leaves is shown to nobody, and
 //! settled when the same create is repeated and accepted. A repetition finds its own entry and writes nothing; after an
-//! erasure it writes nothing either, because the order exists.
+//! erasure it writes nothing either, because the order exists. What becomes of edits is told in `edits`.
 
-use super::{
-    bucket::{Bucket, BucketError},
-    source::SourceError,
-};
+mod edits;
+
+use super::bucket::{Bucket, BucketError};
 use crate::{
     domain::{KeyId, OrderId},
     wire::{
@@ -20,7 +19,6 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use serde_json::Value;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -50,12 +48,11 @@ impl PersonalData {
         Self { bucket, warned: Arc::default() }
     }
 
-    /// What views join to the order's state. An entry that can't be read is none: it must not hide the order.
-    pub async fn of(&self, order: &OrderId) -> Result<Option<Value>, SourceError> {
-        let found = self.bucket.get(order.as_str()).await.map_err(|e| SourceError::Unreachable(e.to_string()))?;
+    /// What came with the order's create. An entry that can't be read is none: it must not hide the order.
+    async fn created(&self, order: &OrderId) -> Result<Option<Personal>, BucketError> {
+        let found = self.bucket.get(order.as_str()).await?;
         let entry = found.and_then(|(_, bytes)| self.read(order.as_str(), &bytes)).filter(|entry| entry.settled);
-        let value = entry.map(|entry| serde_json::to_value(entry.data)).transpose();
-        value.map_err(|e| SourceError::Garbled(format!("personal data: {e}")))
+        Ok(entry.map(|entry| entry.data))
     }
 
     /// Before the create is published. `exists`: the owner knows the order already.
@@ -163,7 +160,7 @@ mod tests {
     }
 
     async fn address(data: &PersonalData, order: &OrderId) -> Option<String> {
-        Some(data.of(order).await.unwrap()?["address"].as_str().unwrap().to_owned())
+        Some(data.of(order, &serde_json::Value::Null).await.unwrap()?["address"].as_str().unwrap().to_owned())
     }
 
     #[tokio::test]

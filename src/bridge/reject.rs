@@ -4,7 +4,12 @@ use super::{Inner, params::Params, source::SourceError};
 use crate::wire::{FieldError, header, problem::Problem};
 use axum::{
     extract::{FromRequest, FromRequestParts, Request, path::ErrorKind, rejection::PathRejection},
-    http::{StatusCode, header::CONTENT_TYPE, request::Parts},
+    http::{
+        StatusCode,
+        header::{ACCEPT, CONTENT_TYPE},
+        request::Parts,
+    },
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -50,13 +55,30 @@ impl IntoResponse for Rejection {
 
 /// No such route.
 pub(super) async fn no_route(request: Request) -> Rejection {
-    Problem::new(404, "no_route", "There is nothing here").with_detail(request.uri().path()).into()
+    Problem::new(404, "no_route", "There is nothing here").with_field("path").with_detail(request.uri().path()).into()
 }
 
 /// A route, but not for this method.
 pub(super) async fn no_method(request: Request) -> Rejection {
     let detail = format!("{} is not for {}", request.uri().path(), request.method());
-    Problem::new(405, "no_method", "Not this method").with_detail(detail).into()
+    Problem::new(405, "no_method", "Not this method").with_field("method").with_detail(detail).into()
+}
+
+/// Under `/v1` all answers are JSON: who takes none is told so before anything is done.
+pub(super) async fn accepts_json(request: Request, next: Next) -> Response {
+    let api = request.uri().path().starts_with("/v1/");
+    let ranges: Vec<_> = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let takes = |range: &str| {
+        let mut parts = range.split(';').map(|part| part.trim().to_ascii_lowercase());
+        let kind = parts.next().unwrap_or_default();
+        let refused = parts.any(|part| matches!(part.as_str(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
+        !refused && (kind.is_empty() || ["*/*", "application/*", "application/json"].contains(&kind.as_str()))
+    };
+    if !api || ranges.is_empty() || ranges.iter().any(|line| line.split(',').any(takes)) {
+        return next.run(request).await;
+    }
+    let problem = Problem::new(406, "not_acceptable", "Not in this form").with_field("Accept");
+    Rejection::from(problem.with_detail("answers are application/json")).into_response()
 }
 
 /// A panic of a request: the connection and the process go on.
@@ -71,10 +93,19 @@ pub(super) struct Query<T>(pub(super) T);
 impl<S: Send + Sync> FromRequestParts<S> for Query<Params> {
     type Rejection = Rejection;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        match axum::extract::Query::<BTreeMap<String, String>>::try_from_uri(&parts.uri) {
-            Ok(axum::extract::Query(params)) => Ok(Self(Params(params))),
-            Err(error) => Err(Problem::from(FieldError::new("query", error.body_text())).into()),
+        let pairs = match axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri) {
+            Ok(axum::extract::Query(pairs)) => pairs,
+            Err(error) => return Err(Problem::from(FieldError::new("query", error.body_text())).into()),
+        };
+        let mut params = BTreeMap::new();
+        for (name, value) in pairs {
+            // One of the two would be overlooked.
+            if params.contains_key(&name) {
+                return Err(Problem::from(FieldError::new(name, "is given twice")).into());
+            }
+            params.insert(name, value);
         }
+        Ok(Self(Params(params)))
     }
 }
 
@@ -170,8 +201,13 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
         let Some(value) = parts.headers.get("if-match") else { return Ok(Self(None)) };
         let text = value.to_str().unwrap_or_default().trim();
-        let rev = text.trim_start_matches("W/").trim_matches('"').parse();
-        rev.map(|rev| Self(Some(rev)))
+        let text = text.strip_prefix("W/").unwrap_or(text);
+        let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+        // A number's parser would take a sign as well.
+        let digits = Some(text).filter(|text| text.bytes().all(|b| b.is_ascii_digit())).unwrap_or_default();
+        digits
+            .parse()
+            .map(|rev| Self(Some(rev)))
             .map_err(|_| Problem::from(FieldError::new("If-Match", "must be one rev in quotes")).into())
     }
 }

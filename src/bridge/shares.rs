@@ -12,7 +12,7 @@ use super::{
 use crate::{
     clock,
     domain::{OrderId, UnixMillis},
-    wire::client::Close,
+    wire::{client::Close, schema::Millis},
 };
 use bytes::Bytes;
 use futures::StreamExt;
@@ -32,12 +32,15 @@ pub const MAX_SHARES: usize = 20;
 const MAX_TRIES: usize = 8;
 
 /// A link as it is kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Share {
     /// Publisher who made it.
     pub by: String,
+    #[schema(value_type = Millis)]
     pub created_at_ms: UnixMillis,
+    #[schema(value_type = Millis)]
     pub expires_at_ms: UnixMillis,
+    /// Left out where it isn't.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub revoked: bool,
 }

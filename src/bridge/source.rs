@@ -8,8 +8,8 @@ use crate::{
     wire::{
         FieldError,
         query::{
-            CellState, Deltas, DeltasQuery, ListQuery, OrderPage, OrderQuery, Reply, RiderQuery, RiderState, Snapshot,
-            TrackPage, TrackQuery, what,
+            CellState, Deltas, DeltasQuery, ListQuery, NearRiders, NearestQuery, OrderPage, OrderQuery, Reply,
+            RiderPage, RiderQuery, RiderState, RidersQuery, Snapshot, TrackPage, TrackQuery, what,
         },
         subject,
     },
@@ -43,6 +43,8 @@ pub trait SnapshotSource: Send + Sync + std::fmt::Debug + 'static {
     fn orders(&self, ask: ListQuery) -> BoxFuture<'static, Found<OrderPage>>;
     fn track(&self, ask: TrackQuery) -> BoxFuture<'static, Found<TrackPage>>;
     fn rider(&self, ask: RiderQuery) -> BoxFuture<'static, Found<RiderState>>;
+    fn nearest(&self, ask: NearestQuery) -> BoxFuture<'static, Found<NearRiders>>;
+    fn riders(&self, ask: RidersQuery) -> BoxFuture<'static, Found<RiderPage>>;
     fn cell(&self) -> BoxFuture<'static, Found<CellState>>;
 }
 
@@ -113,6 +115,14 @@ impl SnapshotSource for NatsSource {
 
     fn rider(&self, ask: RiderQuery) -> BoxFuture<'static, Found<RiderState>> {
         self.ask(what::RIDER, Some(ask))
+    }
+
+    fn nearest(&self, ask: NearestQuery) -> BoxFuture<'static, Found<NearRiders>> {
+        self.ask(what::NEAREST, Some(ask))
+    }
+
+    fn riders(&self, ask: RidersQuery) -> BoxFuture<'static, Found<RiderPage>> {
+        self.ask(what::RIDERS, Some(ask))
     }
 
     fn cell(&self) -> BoxFuture<'static, Found<CellState>> {

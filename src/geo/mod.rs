@@ -4,9 +4,11 @@
 mod bounds;
 mod datum;
 mod distance;
+mod fence;
 mod point;
 
 pub use bounds::Bounds;
 pub use datum::{Datum, from_wgs84, to_wgs84};
 pub use distance::{EARTH_RADIUS_M, distance_m};
+pub use fence::{Fence, FenceError};
 pub use point::{CoordinateError, Point};

@@ -100,10 +100,14 @@ async fn ask(cell: &CellId, owner: &dyn Owner, request: &Message) -> Option<Byte
         with(payload, |ask| owner.track(ask)).await
     } else if asked(what::RIDER) {
         with(payload, |ask| owner.rider(ask)).await
+    } else if asked(what::NEAREST) {
+        with(payload, |ask| owner.nearest(ask)).await
+    } else if asked(what::RIDERS) {
+        with(payload, |ask| owner.riders(ask)).await
     } else if asked(what::CELL) {
         encode(&owner.cell().await)
     } else {
-        let words = [what::ORDER, what::DELTAS, what::ORDERS, what::TRACK, what::RIDER, what::CELL].join(", ");
+        let words = what::ALL.join(", ");
         encode(&Reply::<()>::BadRequest(crate::wire::FieldError::new(
             "subject",
             format!("must end with one of {words}"),

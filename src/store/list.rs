@@ -4,22 +4,19 @@
 //! behind them. Orders that come meanwhile are newer and shift nothing; no order is seen twice or left out.
 
 use super::{
-    PAGE_BYTES,
     read::{bytes, id},
     readers::ReadError,
 };
 use crate::{
-    domain::{Order, OrderId},
+    domain::{Order, OrderId, Status, UnixMillis},
     ports::StoreError,
     wire::{
         FieldError, blob, doc,
-        query::{ListQuery, MAX_PAGE, OrderPage, Snapshot},
+        query::{ListQuery, OrderCursor, OrderPage, PAGE_BYTES, Snapshot, page_limit},
     },
 };
 use rusqlite::{Connection, OptionalExtension, params_from_iter, types::Value};
-
-/// Orders in a page if the query doesn't say.
-const DEFAULT_PAGE: u32 = 100;
+use std::collections::BTreeSet;
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -41,30 +38,58 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn check(ask: &ListQuery) -> Result<Self, FieldError> {
-        let ListQuery { status, rider, warehouse, created_from_ms, created_to_ms, cursor, limit } = ask;
-        let limit = limit.unwrap_or(DEFAULT_PAGE);
-        if !(1..=MAX_PAGE).contains(&limit) {
-            return Err(FieldError::new("limit", format!("must be 1 to {MAX_PAGE}")));
+        let ListQuery {
+            status,
+            rider,
+            warehouse,
+            user,
+            created_from_ms,
+            created_to_ms,
+            updated_from_ms,
+            updated_to_ms,
+            within,
+            cursor,
+            limit,
+        } = ask;
+        if within.is_some() {
+            // Places are known of active orders only, and in memory.
+            return Err(FieldError::new("within", "is not for the store"));
         }
         let mut list = Self {
             sql: "SELECT id, create_time, state FROM orders WHERE TRUE".into(),
             values: Vec::new(),
-            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            limit: page_limit(*limit)?,
         };
-        list.when("status = ?", status.map(|s| Value::Integer(s.code().into())));
+        list.any_of(status);
         list.when("rider_id = ?", rider.as_ref().map(|r| Value::Text(r.to_string())));
         list.when("warehouse_id = ?", warehouse.as_ref().map(|w| Value::Text(w.to_string())));
+        list.when("user_id = ?", user.as_ref().map(|u| Value::Text(u.to_string())));
         list.when("create_time >= ?", created_from_ms.map(|t| Value::Integer(t.0)));
         list.when("create_time < ?", created_to_ms.map(|t| Value::Integer(t.0)));
+        list.when("update_time >= ?", updated_from_ms.map(|t| Value::Integer(t.0)));
+        list.when("update_time < ?", updated_to_ms.map(|t| Value::Integer(t.0)));
         if let Some(token) = cursor {
-            let (create_time, order) =
-                parse(token).ok_or_else(|| FieldError::new("cursor", "is not the `next` of an earlier page"))?;
-            list.when("(create_time, id) < (?, ?)", Some(Value::Integer(create_time)));
+            let OrderCursor { created_at, order } = token.parse()?;
+            list.when("(create_time, id) < (?, ?)", Some(Value::Integer(created_at.0)));
             list.values.push(Value::Text(order.to_string()));
         }
         // One more than the page holds tells whether there is another.
         list.sql += &format!(" ORDER BY create_time DESC, id DESC LIMIT {}", list.limit + 1);
         Ok(list)
+    }
+
+    /// Each status once: the statement's text must not grow with the query's.
+    fn any_of(&mut self, status: &[Status]) {
+        let codes: BTreeSet<u8> = status.iter().map(|s| s.code()).collect();
+        match codes.iter().collect::<Vec<_>>()[..] {
+            [] => {}
+            [code] => self.when("status = ?", Some(Value::Integer((*code).into()))),
+            _ => {
+                let marks = vec!["?"; codes.len()].join(",");
+                self.sql += &format!(" AND status IN ({marks})");
+                self.values.extend(codes.into_iter().map(|code| Value::Integer(code.into())));
+            }
+        }
     }
 
     fn when(&mut self, condition: &str, value: Option<Value>) {
@@ -92,7 +117,8 @@ impl List {
             if size > PAGE_BYTES && !orders.is_empty() {
                 return Ok(OrderPage { orders, next: last });
             }
-            last = Some(token(row.get(1)?, &order));
+            let created_at = UnixMillis(row.get(1)?);
+            last = Some(OrderCursor { created_at, order }.to_string());
             orders.push(snapshot);
         }
         Ok(OrderPage { orders, next: None })
@@ -121,27 +147,16 @@ fn published(order: &OrderId, head: &[u8], epoch: u64) -> Result<Snapshot, ReadE
     })
 }
 
-fn token(create_time: i64, order: &OrderId) -> String {
-    format!("{create_time:x}.{order}")
-}
-
-fn parse(token: &str) -> Option<(i64, OrderId)> {
-    let (time, order) = token.split_once('.')?;
-    // Two's complement, as `{:x}` prints it.
-    let time = u64::from_str_radix(time, 16).ok()?.cast_signed();
-    Some((time, order.parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        domain::{Status, UnixMillis},
         ports::Store as _,
         store::{
             Store,
             fixtures::{Shop, open},
         },
+        wire::query::MAX_PAGE,
     };
 
     #[test]
@@ -153,7 +168,8 @@ mod tests {
         for cursor in ["", "1", "x.o", "1.a b", ".o", "-1.o", "1ffffffffffffffff.o"] {
             assert_eq!(field(ListQuery { cursor: Some(cursor.into()), ..ListQuery::default() }), "cursor", "{cursor}");
         }
-        assert_eq!(parse(&token(-5, &"o-1".parse().unwrap())), Some((-5, "o-1".parse().unwrap())));
+        let cursor = OrderCursor { created_at: UnixMillis(-5), order: "o-1".parse().unwrap() };
+        assert_eq!(cursor.to_string().parse(), Ok(cursor));
     }
 
     /// All pages of a query, and how many they were.
@@ -161,7 +177,7 @@ mod tests {
         let (mut orders, mut pages, mut ask) = (Vec::new(), 0, ask.clone());
         loop {
             let page = store.orders(ask.clone(), 1).await.unwrap();
-            assert!(page.orders.len() <= ask.limit.unwrap_or(DEFAULT_PAGE) as usize);
+            assert!(page.orders.len() <= ask.limit.unwrap_or(crate::wire::query::DEFAULT_PAGE) as usize);
             orders.extend(page.orders);
             pages += 1;
             match page.next {
@@ -189,8 +205,16 @@ mod tests {
         let cases: Vec<(ListQuery, Keep)> = vec![
             (ListQuery::default(), Box::new(|_| true)),
             (
-                ListQuery { status: Some(Status::Paid), ..ListQuery::default() },
+                ListQuery { status: vec![Status::Paid], ..ListQuery::default() },
                 Box::new(|s| s["status"] == Status::Paid.code()),
+            ),
+            (
+                ListQuery { status: vec![Status::Completed, Status::Paid, Status::Paid], ..ListQuery::default() },
+                Box::new(|s| s["status"] == Status::Paid.code() || s["status"] == Status::Completed.code()),
+            ),
+            (
+                ListQuery { user: Some("u1".parse().unwrap()), ..ListQuery::default() },
+                Box::new(|s| s["user_id"] == "u1"),
             ),
             (
                 ListQuery { rider: Some("r1".parse().unwrap()), ..ListQuery::default() },

@@ -50,9 +50,6 @@ use writer::{StartError, Writer};
 /// How long to wait for another program that has the file locked (`sqlite3`, a backup).
 const BUSY: Duration = Duration::from_secs(5);
 
-/// JSON bytes of a page: with the rest of the reply well under NATS's payload limit of 1 MB.
-const PAGE_BYTES: usize = 700_000;
-
 /// Settings of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {

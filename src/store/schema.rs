@@ -25,7 +25,7 @@ pub enum SchemaError {
 }
 
 /// All of them, oldest first.
-pub(super) const MIGRATIONS: &[&str] = &[TABLES, REPORT, ENDED, OUTBOX_AGE];
+pub(super) const MIGRATIONS: &[&str] = &[TABLES, REPORT, ENDED, OUTBOX_AGE, BY_USER];
 
 /// Times are milliseconds since 1970: the cell's unless the name says otherwise. Foreign keys are not declared: every
 /// row comes from one writer that has just written the order, and checking would cost a look-up for each fix.
@@ -152,6 +152,12 @@ CREATE INDEX orders_by_end ON orders (update_time) WHERE status >= 4;
 
 /// Log time of what an entry says; null for one that is published at any age.
 const OUTBOX_AGE: &str = "ALTER TABLE outbox ADD COLUMN log_time INTEGER;";
+
+/// A customer's own orders; and what changed lately, for those who keep a copy.
+const BY_USER: &str = "
+CREATE INDEX orders_by_user ON orders (user_id, create_time, id);
+CREATE INDEX orders_by_update_time ON orders (update_time);
+";
 
 /// Brings the file to the present schema and checks that it is this cell's.
 pub(super) fn prepare(connection: &mut Connection, cell: &CellId) -> Result<(), SchemaError> {

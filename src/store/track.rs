@@ -1,15 +1,17 @@
 //! An order's history, page by page in the order in which it was applied.
 
-use super::{PAGE_BYTES, list::json_len, read::unsigned, readers::ReadError};
+use super::{list::json_len, read::unsigned, readers::ReadError};
 use crate::{
     domain::{Status, UnixMillis},
-    wire::query::{TrackPage, TrackQuery, TrackRow},
+    wire::query::{PAGE_BYTES, TrackPage, TrackQuery, TrackRow},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-/// See [`super::Store::track`]. A page is cut by its size alone.
+/// See [`super::Store::track`].
 pub(super) fn page(connection: &Connection, ask: &TrackQuery) -> Result<Option<TrackPage>, ReadError> {
-    let TrackQuery { order, after } = ask;
+    let TrackQuery { order, after, limit } = ask;
+    // A page is cut by its size, and by the asker's word.
+    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let known = connection
         .prepare_cached("SELECT 1 FROM orders WHERE id = ?1")?
         .query_row([order.as_str()], |_| Ok(()))
@@ -28,7 +30,7 @@ pub(super) fn page(connection: &Connection, ask: &TrackQuery) -> Result<Option<T
     while let Some(row) = found.next()? {
         let row = line(row)?;
         size += json_len(&row);
-        if size > PAGE_BYTES
+        if (size > PAGE_BYTES || rows.len() >= limit)
             && let Some(last) = rows.last()
         {
             let next = Some(last.id);
@@ -84,7 +86,7 @@ mod tests {
         store.commit(shop.commit()).await.unwrap();
         let (mut lines, mut pages, mut after) = (Vec::new(), 0, None);
         loop {
-            let page = store.track(TrackQuery { order: order.clone(), after }).await.unwrap().unwrap();
+            let page = store.track(TrackQuery { order: order.clone(), after, limit: None }).await.unwrap().unwrap();
             assert!(json_len(&page) < PAGE_BYTES + page.rows.len() + 1_000);
             lines.extend(page.rows);
             pages += 1;
@@ -98,6 +100,9 @@ mod tests {
         let fix = lines.last().unwrap();
         assert_eq!((fix.kind.as_str(), fix.operator_type, fix.mark.as_deref()), ("fix", 1, Some("good")));
         assert!(fix.lat.is_some() && fix.lon.is_some() && fix.device_time_ms.is_some() && fix.seq.is_some());
-        assert_eq!(store.track(TrackQuery { order: "none".parse().unwrap(), after: None }).await.unwrap(), None);
+        assert_eq!(
+            store.track(TrackQuery { order: "none".parse().unwrap(), after: None, limit: None }).await.unwrap(),
+            None
+        );
     }
 }

@@ -109,6 +109,8 @@ pub enum Right {
     /// The nearest riders, or all in a box.
     FindRiders,
     ReadCell,
+    /// Erase what names an order's customer.
+    Erase,
     /// Make, list and revoke share links of an order.
     Share,
     FollowOrder,
@@ -142,6 +144,7 @@ pub const RIGHTS: &[(Right, [Reach; 6])] = {
         (ReadRider, [N, N, O, N, A, A]),
         (FindRiders, [N, N, N, N, A, A]),
         (ReadCell, [N, N, N, N, A, A]),
+        (Erase, [N, N, N, N, N, A]),
         (Share, [O, N, N, N, A, A]),
         (FollowOrder, [O, O, O, O, A, A]),
         (FollowRider, [N, N, O, N, N, A]),
@@ -173,6 +176,7 @@ impl Right {
             Self::ReadRider => "read riders",
             Self::FindRiders => "find riders",
             Self::ReadCell => "read the cell",
+            Self::Erase => "erase personal data",
             Self::Share => "share orders",
             Self::FollowOrder => "follow orders",
             Self::FollowRider => "follow riders",
@@ -246,7 +250,7 @@ mod tests {
         let all = lines.len();
         lines.sort();
         lines.dedup();
-        assert_eq!((lines.len(), all), (24, 24));
+        assert_eq!((lines.len(), all), (25, 25));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What a publisher that named a reply subject hears, after the commit.
 
+use super::schema::StatusCode;
 use crate::domain::{Accepted, Answer, Mark, Refusal, Status, Verdict};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The outcome of one message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,11 +17,12 @@ pub enum Outcome {
 }
 
 /// The order after the command; zeros where no order is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Acceptance {
     pub version: u64,
     pub rev: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = StatusCode, required = false)]
     pub status: Option<Status>,
 }
 
@@ -44,7 +47,7 @@ pub struct RefusalBody {
 }
 
 /// How many fixes of a message went which way. The counts are exclusive and add up to the message's fixes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct FixTally {
     /// Kept without a mark.

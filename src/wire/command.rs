@@ -5,6 +5,7 @@ use super::{
     life::{self, MissingItemBody, ProofBody, text},
     merge::without_nulls,
     parse_json,
+    schema::{DatumName, Id, Millis},
 };
 use crate::{
     domain::{
@@ -18,12 +19,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// A position in the publisher's datum, degrees.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Coordinates {
+    #[schema(minimum = -90, maximum = 90, example = 31.21)]
     pub lat: f64,
+    #[schema(minimum = -180, maximum = 180, example = 121.45)]
     pub lon: f64,
 }
 
@@ -38,58 +42,76 @@ impl Coordinates {
 }
 
 /// Payload of `create`. Personal data has no place here: it would be in the log for ever.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateBody {
+    #[schema(value_type = Id)]
     pub user_id: String,
     #[serde(deserialize_with = "super::object::one")]
     pub warehouse: WarehouseBody,
     #[serde(deserialize_with = "super::object::one")]
     pub destination: Coordinates,
+    #[schema(minimum = 0, example = 4200)]
     pub amount_minor: i64,
     /// ISO 4217.
+    #[schema(pattern = "^[A-Z]{3}$", example = "CNY")]
     pub currency: String,
+    #[schema(minimum = 1, maximum = 4_294_967_295_i64, example = 3)]
     pub items: u32,
     #[serde(default, deserialize_with = "super::object::maybe", skip_serializing_if = "Option::is_none")]
     pub promise: Option<PromiseBody>,
     #[serde(default, deserialize_with = "super::object::maybe", skip_serializing_if = "Option::is_none")]
     pub route: Option<RouteBody>,
+    /// The shop's own; at most 8 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub extra: Option<Value>,
     /// What all coordinates of this payload refer to.
     #[serde(default)]
+    #[schema(value_type = DatumName, required = false)]
     pub datum: Datum,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WarehouseBody {
+    #[schema(value_type = Id)]
     pub id: String,
+    #[schema(max_length = 500, example = "Pudong")]
     pub name: String,
+    #[schema(minimum = -90, maximum = 90, example = 31.2)]
     pub lat: f64,
+    #[schema(minimum = -180, maximum = 180, example = 121.4)]
     pub lon: f64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The window told to the customer; `from_ms` is not after `to_ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PromiseBody {
+    #[schema(value_type = Millis)]
     pub from_ms: i64,
+    #[schema(value_type = Millis)]
     pub to_ms: i64,
 }
 
-/// A planned route: an encoded polyline, or a GeoJSON LineString.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A planned route: an encoded polyline, or a GeoJSON LineString; 2 to 10,000 points.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum RouteBody {
     Polyline {
+        #[schema(example = "_p~iF~ps|U_ulLnnqC")]
         polyline: String,
         /// Decimals: 5 or 6.
+        #[schema(minimum = 5, maximum = 6)]
         precision: u8,
     },
     GeoJson {
         #[serde(rename = "type")]
+        #[schema(pattern = "^LineString$")]
         kind: String,
         /// `[lon, lat]`, as GeoJSON has it.
+        #[schema(value_type = Vec<Vec<f64>>, min_items = 2, max_items = 10_000)]
         coordinates: Vec<(f64, f64)>,
     },
 }
@@ -165,7 +187,7 @@ impl RouteBody {
 }
 
 /// Google's encoded polyline algorithm, precision 5 or 6.
-fn decode_polyline(text: &str, precision: u8) -> Result<Vec<(f64, f64)>, FieldError> {
+pub(super) fn decode_polyline(text: &str, precision: u8) -> Result<Vec<(f64, f64)>, FieldError> {
     let scale = match precision {
         5 => 1e5,
         6 => 1e6,
@@ -223,7 +245,7 @@ fn shallow(value: &Value, levels: usize) -> bool {
 }
 
 /// Year 1 to 9999, which every arithmetic on times survives.
-pub(super) fn time(field: &str, ms: i64) -> Result<UnixMillis, FieldError> {
+pub fn time(field: &str, ms: i64) -> Result<UnixMillis, FieldError> {
     if (-62_135_596_800_000..=253_402_300_799_999).contains(&ms) {
         Ok(UnixMillis(ms))
     } else {
@@ -232,29 +254,36 @@ pub(super) fn time(field: &str, ms: i64) -> Result<UnixMillis, FieldError> {
 }
 
 /// Payload of the other verbs. A field that its verb doesn't take is refused.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CommandBody {
+    /// The rev at which the order must be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub if_rev: Option<u64>,
     /// With `cancel`, and needed with `fail` and `return`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 500)]
     pub reason: Option<String>,
     /// With `assign`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Id>)]
     pub rider: Option<String>,
     /// With `deliver`, `fail` and `return`: when it happened, by the publisher's clock.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Millis>)]
     pub at_ms: Option<i64>,
     /// With `deliver`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proof: Option<ProofBody>,
     /// With `missing`: which items, or else how many; the note is for people.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1, max_items = 50)]
     pub items: Option<Vec<MissingItemBody>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 4_294_967_295_i64)]
     pub count: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 500)]
     pub note: Option<String>,
     /// With `edit`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -262,36 +291,54 @@ pub struct CommandBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<Coordinates>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<DatumName>)]
     pub datum: Option<Datum>,
     /// With `edit`: contact, address text or notes were changed where they are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub personal: Option<bool>,
 }
 
+/// Which verbs take a field of [`CommandBody`]; every verb takes one that isn't here. Parser and documentation read this.
+pub const TAKEN: &[(&str, &[Verb])] = &[
+    ("reason", &[Verb::Cancel, Verb::Fail, Verb::Return]),
+    ("rider", &[Verb::Assign]),
+    ("at_ms", &[Verb::Deliver, Verb::Fail, Verb::Return]),
+    ("proof", &[Verb::Deliver]),
+    ("items", &[Verb::Missing]),
+    ("count", &[Verb::Missing]),
+    ("note", &[Verb::Missing]),
+    ("promise", &[Verb::Edit]),
+    ("destination", &[Verb::Edit]),
+    ("datum", &[Verb::Edit]),
+    ("personal", &[Verb::Edit]),
+];
+
+/// What a verb can't do without.
+pub const NEEDED: &[(Verb, &str)] = &[(Verb::Assign, "rider"), (Verb::Fail, "reason"), (Verb::Return, "reason")];
+
 impl CommandBody {
-    /// Names the first field that the verb doesn't take.
+    /// Names the first field that the verb doesn't take, or that it lacks.
     fn check(&self, verb: Verb) -> Result<(), FieldError> {
         let Self { if_rev: _, reason, rider, at_ms, proof, items, count, note, promise, destination, datum, personal } =
             self;
-        let told: &[Verb] = &[Verb::Deliver, Verb::Fail, Verb::Return];
-        for (field, given, verbs) in [
-            ("reason", reason.is_some(), &[Verb::Cancel, Verb::Fail, Verb::Return][..]),
-            ("rider", rider.is_some(), &[Verb::Assign]),
-            ("at_ms", at_ms.is_some(), told),
-            ("proof", proof.is_some(), &[Verb::Deliver]),
-            ("items", items.is_some(), &[Verb::Missing]),
-            ("count", count.is_some(), &[Verb::Missing]),
-            ("note", note.is_some(), &[Verb::Missing]),
-            ("promise", promise.is_some(), &[Verb::Edit]),
-            ("destination", destination.is_some(), &[Verb::Edit]),
-            ("datum", datum.is_some(), &[Verb::Edit]),
-            ("personal", personal.is_some(), &[Verb::Edit]),
-        ] {
-            if given && !verbs.contains(&verb) {
-                return Err(FieldError::new(field, format!("`{}` takes none", verb.name())));
-            }
+        let given = [
+            ("reason", reason.is_some()),
+            ("rider", rider.is_some()),
+            ("at_ms", at_ms.is_some()),
+            ("proof", proof.is_some()),
+            ("items", items.is_some()),
+            ("count", count.is_some()),
+            ("note", note.is_some()),
+            ("promise", promise.is_some()),
+            ("destination", destination.is_some()),
+            ("datum", datum.is_some()),
+            ("personal", personal.is_some()),
+        ];
+        let takes = |field: &str| TAKEN.iter().any(|(name, verbs)| *name == field && verbs.contains(&verb));
+        match given.into_iter().find(|(field, given)| *given && !takes(field)) {
+            Some((field, _)) => Err(FieldError::new(field, format!("`{}` takes none", verb.name()))),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -5,67 +5,90 @@ use super::{
     command::{Coordinates, time},
     life::ProofBody,
     parse_json,
+    schema::{DatumName, Id, Millis},
 };
 use crate::{
     domain::{Fix, FixId, UnixMillis, fix::MAX_BATCH},
     geo::Datum,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// One fix as a phone sends it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FixBody {
+    #[schema(minimum = -90, maximum = 90, example = 31.21)]
     pub lat: f64,
+    #[schema(minimum = -180, maximum = 180, example = 121.45)]
     pub lon: f64,
     /// Device clock.
+    #[schema(value_type = Millis)]
     pub fix_time_ms: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 4_294_967_295_i64)]
     pub seq: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0)]
     pub accuracy_m: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 600)]
     pub speed_mps: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0)]
     pub heading_deg: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 100)]
     pub battery_pct: Option<f64>,
 }
 
 /// Payload of `fix`: [`FixBody`] and the message's own fields in one object. (serde can't deny unknown fields through
 /// `flatten`, and a misspelt field must be named.)
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SingleBody {
+    #[schema(minimum = -90, maximum = 90, example = 31.21)]
     pub lat: f64,
+    #[schema(minimum = -180, maximum = 180, example = 121.45)]
     pub lon: f64,
+    #[schema(value_type = Millis)]
     pub fix_time_ms: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 4_294_967_295_i64)]
     pub seq: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0)]
     pub accuracy_m: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 600)]
     pub speed_mps: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0)]
     pub heading_deg: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 100)]
     pub battery_pct: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Millis>)]
     pub sent_time_ms: Option<i64>,
     #[serde(default)]
+    #[schema(value_type = DatumName, required = false)]
     pub datum: Datum,
 }
 
 /// Payload of `fixes`: what an offline phone sends when it is back.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BatchBody {
     #[serde(deserialize_with = "super::object::list")]
+    #[schema(min_items = 1, max_items = 1000)]
     pub fixes: Vec<FixBody>,
     /// Device clock at sending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Millis>)]
     pub sent_time_ms: Option<i64>,
     #[serde(default)]
+    #[schema(value_type = DatumName, required = false)]
     pub datum: Datum,
 }
 
@@ -127,46 +150,55 @@ fn scaled(field: &str, value: Option<f64>, scale: f64, max: f64) -> Result<Optio
 }
 
 /// Payload of `shift`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ShiftBody {
     pub on: bool,
     /// At a shift's end: the rider who takes every order in hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Id>)]
     pub handover_to: Option<String>,
 }
 
 /// Payload of `trip`: the rider's orders in the order of their stops.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TripBody {
+    #[schema(value_type = Vec<Id>)]
     pub stops: Vec<String>,
 }
 
 /// Payload of `delivered`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeliveredBody {
+    #[schema(value_type = Id)]
     pub order: String,
     /// Device clock; without it, the time of the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Millis>)]
     pub at_ms: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Millis>)]
     pub sent_time_ms: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<ProofBody>,
 }
 
 /// Payload of `failed` and `returned`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FailedBody {
+    #[schema(value_type = Id)]
     pub order: String,
+    #[schema(max_length = 500)]
     pub reason: String,
     /// As in [`DeliveredBody`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Millis>)]
     pub at_ms: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Millis>)]
     pub sent_time_ms: Option<i64>,
 }
 

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod answer;
+pub mod area;
 pub mod blob;
 pub mod client;
 pub mod command;
@@ -15,6 +16,7 @@ pub mod merge;
 pub mod personal;
 pub mod problem;
 pub mod query;
+pub mod schema;
 pub mod subject;
 #[cfg(test)]
 mod tests;

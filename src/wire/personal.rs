@@ -16,24 +16,30 @@
 use super::{FieldError, command::MAX_TEXT, parse_json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 /// Personal data as a create brings it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Personal {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contact: Option<Contact>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 500)]
     pub address: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 500)]
     pub notes: Option<String>,
 }
 
 /// Whom the rider calls.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Contact {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 500)]
     pub name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 500)]
     pub phone: Option<String>,
 }
 
@@ -91,6 +97,62 @@ impl Entry {
             Some(_) => return Err(FieldError::new("settled", "must be true or false")),
         };
         Ok(Self { by, settled, data: Personal::take(&mut members)? })
+    }
+}
+
+/// What accepted edits made of an order's personal data, field by field: the value of `{order}.edited`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edits {
+    /// The latest of them, by the id of its idempotency key.
+    pub by: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<Edited<Contact>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Edited<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notes: Option<Edited<String>>,
+}
+
+/// A field, and the order's rev at which it came to be so. Without a value it was erased.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edited<T> {
+    pub rev: u64,
+    pub value: Option<T>,
+}
+
+impl Edits {
+    /// Takes the fields of an edit that are newer than what is here; whether there were any.
+    pub fn take(&mut self, by: &str, rev: u64, data: &Personal) -> bool {
+        fn newer<T: Clone>(here: &mut Option<Edited<T>>, rev: u64, value: &Option<T>) -> bool {
+            let is_new = value.is_some() && here.as_ref().is_none_or(|here| here.rev < rev);
+            if is_new {
+                *here = Some(Edited { rev, value: value.clone() });
+            }
+            is_new
+        }
+        let known = [
+            self.contact.as_ref().map(|field| field.rev),
+            self.address.as_ref().map(|field| field.rev),
+            self.notes.as_ref().map(|field| field.rev),
+        ];
+        let Personal { contact, address, notes } = data;
+        let mut taken = newer(&mut self.contact, rev, contact);
+        taken |= newer(&mut self.address, rev, address);
+        taken |= newer(&mut self.notes, rev, notes);
+        if taken && known.into_iter().flatten().all(|known| known < rev) {
+            by.clone_into(&mut self.by);
+        }
+        taken
+    }
+
+    /// The data after these edits.
+    #[must_use]
+    pub fn over(self, created: Personal) -> Personal {
+        Personal {
+            contact: self.contact.map_or(created.contact, |field| field.value),
+            address: self.address.map_or(created.address, |field| field.value),
+            notes: self.notes.map_or(created.notes, |field| field.value),
+        }
     }
 }
 

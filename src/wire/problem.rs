@@ -1,17 +1,19 @@
 //! `application/problem+json` (RFC 9457), the shape of every error over HTTP and WebSocket.
 
-use super::{FieldError, answer::RefusalBody};
+use super::{FieldError, answer::RefusalBody, schema::StatusCode};
 use crate::domain::Status;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// An error. `field` names what to change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// Stable name, as `transition`; a relative reference into the documentation.
     #[serde(rename = "type")]
     pub kind: String,
     pub title: String,
     /// HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
     pub status: u16,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -19,6 +21,7 @@ pub struct Problem {
     pub field: Option<String>,
     /// With `transition`: the order's status and what would be possible; in a final one, an empty list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = StatusCode, required = false)]
     pub order_status: Option<Status>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed: Option<Vec<String>>,

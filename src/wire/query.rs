@@ -2,10 +2,15 @@
 //!
 //! A page that would not fit NATS's payload limit is cut short and says where to go on.
 
-use super::FieldError;
-use crate::domain::{OrderId, RiderId, Status, UnixMillis, WarehouseId};
+use super::{
+    FieldError,
+    area::Area,
+    schema::{Id, Millis, OrderState, PositionBody, StatusCode},
+};
+use crate::domain::{OrderId, RiderId, Status, UnixMillis, UserId, WarehouseId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// The last token of the subject, one per request type.
 pub mod what {
@@ -19,8 +24,14 @@ pub mod what {
     pub const TRACK: &str = "track";
     /// [`RiderQuery`](super::RiderQuery) → [`RiderState`](super::RiderState).
     pub const RIDER: &str = "rider";
+    /// [`NearestQuery`](super::NearestQuery) → [`NearRiders`](super::NearRiders).
+    pub const NEAREST: &str = "nearest";
+    /// [`RidersQuery`](super::RidersQuery) → [`RiderPage`](super::RiderPage).
+    pub const RIDERS: &str = "riders";
     /// Empty → [`CellState`](super::CellState).
     pub const CELL: &str = "cell";
+
+    pub const ALL: [&str; 8] = [ORDER, DELTAS, ORDERS, TRACK, RIDER, NEAREST, RIDERS, CELL];
 }
 
 /// Every reply: what was asked for, or why not.
@@ -41,13 +52,15 @@ pub struct OrderQuery {
     pub order: OrderId,
 }
 
-/// An order's whole state at a version.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// An order's whole state at a version; over HTTP, as the role sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Snapshot {
     pub epoch: u64,
     pub version: u64,
     /// Cell time of that version.
+    #[schema(value_type = Millis)]
     pub at_ms: UnixMillis,
+    #[schema(value_type = OrderState)]
     pub state: Value,
 }
 
@@ -79,25 +92,70 @@ pub struct StoredDelta {
     pub patch: Value,
 }
 
-/// Most orders in a page.
-pub const MAX_PAGE: u32 = 500;
+/// JSON bytes of a page: with the rest of the reply well under NATS's payload limit of 1 MB.
+pub const PAGE_BYTES: usize = 700_000;
 
-/// Orders by creation, newest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Most orders, riders or lines of a track in a page.
+pub const MAX_PAGE: u32 = 500;
+/// Orders or riders in a page if the query doesn't say.
+pub const DEFAULT_PAGE: u32 = 100;
+
+/// Orders by creation, newest first. What is left out doesn't matter; of times, `from` belongs to the span and `to` doesn't.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListQuery {
-    pub status: Option<Status>,
+    /// Any of these; empty for all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub status: Vec<Status>,
     pub rider: Option<RiderId>,
     pub warehouse: Option<WarehouseId>,
+    pub user: Option<UserId>,
     pub created_from_ms: Option<UnixMillis>,
     pub created_to_ms: Option<UnixMillis>,
+    pub updated_from_ms: Option<UnixMillis>,
+    pub updated_to_ms: Option<UnixMillis>,
+    /// Only active orders whose destination or position lies here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<Area>,
     /// From the previous page's `next`.
     pub cursor: Option<String>,
-    /// 1 to [`MAX_PAGE`]; 100 without it.
+    /// 1 to [`MAX_PAGE`]; [`DEFAULT_PAGE`] without it.
     pub limit: Option<u32>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Where a page of orders ended: `{creation time, hex}.{id}`, two's complement.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OrderCursor {
+    pub created_at: UnixMillis,
+    pub order: OrderId,
+}
+
+impl std::fmt::Display for OrderCursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:x}.{}", self.created_at.0, self.order)
+    }
+}
+
+impl std::str::FromStr for OrderCursor {
+    type Err = FieldError;
+    fn from_str(text: &str) -> Result<Self, FieldError> {
+        let parts = text.split_once('.').and_then(|(time, order)| {
+            let time = u64::from_str_radix(time, 16).ok()?.cast_signed();
+            Some(Self { created_at: UnixMillis(time), order: order.parse().ok()? })
+        });
+        parts.ok_or_else(|| FieldError::new("cursor", "is not the `next` of an earlier page"))
+    }
+}
+
+/// Checks a page's length; `None` becomes [`DEFAULT_PAGE`].
+pub fn page_limit(limit: Option<u32>) -> Result<usize, FieldError> {
+    match limit.unwrap_or(DEFAULT_PAGE) {
+        limit if (1..=MAX_PAGE).contains(&limit) => Ok(usize::try_from(limit).unwrap_or(usize::MAX)),
+        _ => Err(FieldError::new("limit", format!("must be 1 to {MAX_PAGE}"))),
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OrderPage {
     pub orders: Vec<Snapshot>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,10 +168,13 @@ pub struct TrackQuery {
     /// From the previous page's `next`.
     #[serde(default)]
     pub after: Option<i64>,
+    /// 1 to [`MAX_PAGE`] lines; without it, as many as fit in an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
 }
 
 /// An order's history in the order in which it was applied.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TrackPage {
     pub rows: Vec<TrackRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,15 +182,17 @@ pub struct TrackPage {
 }
 
 /// One line of an order's history.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TrackRow {
     pub id: i64,
     /// `create`, `pay`, `stage`, `fix`, …
     pub kind: String,
     pub version: u64,
     pub rev: u64,
+    #[schema(value_type = StatusCode)]
     pub status: Status,
     /// Cell time at which it was applied.
+    #[schema(value_type = Millis)]
     pub at_ms: UnixMillis,
     pub operator_id: String,
     pub operator_type: u8,
@@ -141,9 +204,11 @@ pub struct TrackRow {
     pub lon: Option<f64>,
     /// Corrected.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Millis, required = false)]
     pub fix_time_ms: Option<UnixMillis>,
     /// The device's own, with `seq` the fix's identity.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Millis, required = false)]
     pub device_time_ms: Option<UnixMillis>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<u32>,
@@ -162,22 +227,83 @@ pub struct RiderQuery {
 }
 
 /// A rider as the cell knows them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RiderState {
+    #[schema(value_type = Id)]
     pub rider: RiderId,
     pub on_shift: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = PositionBody, required = false)]
     pub position: Option<Value>,
     /// Orders in hand, in the order of their stops.
+    #[schema(value_type = Vec<Id>)]
     pub stops: Vec<OrderId>,
 }
 
-/// Figures of the cell.
+/// Most riders in an answer to [`NearestQuery`].
+pub const MAX_NEAREST: u32 = 100;
+
+/// The riders nearest to a point, as the crow flies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NearestQuery {
+    /// WGS-84, degrees.
+    pub lat: f64,
+    pub lon: f64,
+    /// 1 to [`MAX_NEAREST`].
+    pub k: u32,
+    /// Only those on shift who have room for another order.
+    #[serde(default)]
+    pub free: bool,
+    /// No farther than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_distance_m: Option<f64>,
+}
+
+/// Nearest first; equally near ones by id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NearRiders {
+    pub riders: Vec<NearRider>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NearRider {
+    #[serde(flatten)]
+    pub state: RiderState,
+    /// As the crow flies.
+    pub distance_m: f64,
+}
+
+/// The riders in a box or a fence, by id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RidersQuery {
+    pub within: Area,
+    #[serde(default)]
+    pub free: bool,
+    /// From the previous page's `next`.
+    #[serde(default)]
+    pub after: Option<RiderId>,
+    /// 1 to [`MAX_PAGE`]; [`DEFAULT_PAGE`] without it.
+    #[serde(default)]
+    pub limit: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RiderPage {
+    pub riders: Vec<RiderState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Id, required = false)]
+    pub next: Option<RiderId>,
+}
+
+/// Figures of the cell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CellState {
     pub epoch: u64,
     /// Last applied place in the log.
     pub cursor: u64,
+    #[schema(value_type = Millis)]
     pub cell_time_ms: UnixMillis,
     pub clock_scale: u32,
 }

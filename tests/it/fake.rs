@@ -214,7 +214,10 @@ impl SnapshotSource for Fake {
 
     fn orders(&self, ask: ListQuery) -> BoxFuture<'static, Found<OrderPage>> {
         let world = self.0.lock();
-        let all = world.orders.values().filter(|o| ask.status.is_none_or(|s| o.state["status"] == s.code()));
+        let all = world
+            .orders
+            .values()
+            .filter(|o| ask.status.is_empty() || ask.status.iter().any(|s| o.state["status"] == s.code()));
         let orders = all
             .map(|o| Snapshot { epoch: o.epoch, version: o.version, at_ms: UnixMillis(0), state: o.state.clone() })
             .collect();
@@ -228,6 +231,14 @@ impl SnapshotSource for Fake {
 
     fn rider(&self, _: RiderQuery) -> BoxFuture<'static, Found<RiderState>> {
         now(Err(SourceError::Unavailable("the log begins after the cursor".into())))
+    }
+
+    fn nearest(&self, _: NearestQuery) -> BoxFuture<'static, Found<NearRiders>> {
+        now(Ok(Some(NearRiders { riders: Vec::new() })))
+    }
+
+    fn riders(&self, _: RidersQuery) -> BoxFuture<'static, Found<RiderPage>> {
+        now(Ok(Some(RiderPage { riders: Vec::new(), next: None })))
     }
 
     fn cell(&self) -> BoxFuture<'static, Found<CellState>> {

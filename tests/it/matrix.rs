@@ -52,6 +52,9 @@ fn requests() -> Vec<(&'static str, &'static str, Right, Names, Value)> {
         ("POST", "/v1/riders/r/delivered", Right::Report, Path, told.clone()),
         ("POST", "/v1/riders/r/failed", Right::Report, Path, json!({"order": "o1", "reason": "x"})),
         ("POST", "/v1/riders/r/returned", Right::Report, Path, json!({"order": "o1", "reason": "x"})),
+        ("DELETE", "/v1/orders/o1/personal", Right::Erase, Order, none.clone()),
+        ("GET", "/v1/riders?box=121,31,122,32", Right::FindRiders, Nothing, none.clone()),
+        ("GET", "/v1/riders/nearest?lat=31&lon=121", Right::FindRiders, Nothing, none.clone()),
         ("GET", "/v1/riders/r", Right::ReadRider, Path, none.clone()),
         ("GET", "/v1/cell", Right::ReadCell, Nothing, none),
     ]

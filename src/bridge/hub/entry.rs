@@ -58,7 +58,8 @@ impl Entry {
     /// while the owner is silent.
     pub(super) fn question(&self, now: Duration, options: &HubOptions) -> Option<Question> {
         let loaded = self.watch.is_loaded();
-        let old = !self.watch.is_idle() && now.saturating_sub(self.watch.personal_at()) >= options.personal_every;
+        let old = now.saturating_sub(self.watch.personal_at()) >= options.personal_every || self.watch.is_edited();
+        let old = old && !self.watch.is_idle();
         let personal = loaded && self.personal_retry_at <= now && (self.watch.has_waiting() || old);
         if personal && self.watch.has_waiting() {
             return Some(Question::Personal);

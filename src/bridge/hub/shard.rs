@@ -300,10 +300,13 @@ impl Shard {
                     let follow = self.outside.updates.follow(&order);
                     Box::pin(async move { Done::Followed(order, life, follow.await) })
                 }
-                Some(Question::Personal) => Box::pin(async move {
-                    let personal = personal.of(&order).await;
-                    Done::Personal(order, life, personal)
-                }),
+                Some(Question::Personal) => {
+                    let state = entry.watch.ask_edit();
+                    Box::pin(async move {
+                        let personal = personal.of(&order, &state).await;
+                        Done::Personal(order, life, personal)
+                    })
+                }
                 Some(question @ (Question::Read | Question::Confirm)) => {
                     let metrics = &self.outside.metrics;
                     if matches!(question, Question::Confirm) {
@@ -315,7 +318,8 @@ impl Shard {
                     Box::pin(async move {
                         let read = async {
                             let Some(snapshot) = read.await? else { return Ok(None) };
-                            Ok(Some((snapshot, personal.of(&order).await?)))
+                            let personal = personal.of(&order, &snapshot.state).await?;
+                            Ok(Some((snapshot, personal)))
                         };
                         let read = read.await;
                         Done::Read(order, life, read)

@@ -70,6 +70,8 @@ pub(super) struct Watch {
     channels: HashMap<Lens, Channel>,
     /// When personal data were read last.
     personal_at: Duration,
+    /// The state has named another edit since.
+    edited: bool,
     /// The version at which they changed last: who was there has what may have been erased.
     personal_changed: Option<u64>,
     /// Followers that wait for the first snapshot, or for the personal data as they are now.
@@ -94,6 +96,7 @@ impl Watch {
             pulse: Arc::default(),
             channels: HashMap::new(),
             personal_at: Duration::ZERO,
+            edited: false,
             personal_changed: None,
             waiting: BTreeMap::new(),
             asking: BTreeMap::new(),
@@ -117,6 +120,18 @@ impl Watch {
     /// Whether somebody gets nothing yet.
     pub(super) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// What of the state names the edit that personal data are of: they are read by it. A later edit shows again.
+    pub(super) fn ask_edit(&mut self) -> Value {
+        self.edited = false;
+        let edit = self.merged.as_ref().and_then(|merged| merged.state.get("personal"));
+        edit.map_or(Value::Null, |edit| serde_json::json!({"personal": edit}))
+    }
+
+    /// Whether the order was edited since its personal data were read.
+    pub(super) fn is_edited(&self) -> bool {
+        self.edited
     }
 
     /// When personal data were read last.
@@ -159,6 +174,7 @@ impl Watch {
         let mut applied = false;
         while let Some(held) = self.held.remove(&(merged.epoch, merged.version)) {
             let owners = owners(&merged.state);
+            self.edited |= held.patch.get("personal").is_some();
             merge::patch(&mut merged.state, &held.patch);
             (merged.version, merged.at) = (held.to, held.at);
             withdraw(&self.encoder, &mut self.channels, &merged.state, &owners);

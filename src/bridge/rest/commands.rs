@@ -1,6 +1,10 @@
 //! Commands over HTTP. Each is checked with the same parsers that the log's reader uses, so that what gets a 400 here
 //! never enters the log; then it is published, and the answer waits for the outcome.
 
+use super::{
+    asked::{CommandHeaders, Nothing, OrderPath, ReportHeaders, RiderPath, StagePath},
+    docs::CommandProblems,
+};
 use crate::{
     bridge::{
         Inner,
@@ -12,12 +16,17 @@ use crate::{
     wire::{
         FieldError,
         access::Right,
-        answer::Outcome,
-        command::{CommandBody, check_key},
+        answer::{Acceptance, FixTally, Outcome},
+        command::{CommandBody, check_key, key_id, publisher},
+        fix::{BatchBody, DeliveredBody, FailedBody, ShiftBody, SingleBody, TripBody},
         log::{Raw, decode},
         parse_json,
+        personal::Personal,
         problem::Problem,
         query::OrderQuery,
+        schema::{
+            AssignBody, CancelBody, DeliverBody, EditBody, FailBody, MissingBody, PayBody, ReturnBody, UnassignBody,
+        },
         subject::LogSubject,
     },
 };
@@ -26,6 +35,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use serde_json::{Map, Value};
 use std::{str::FromStr, sync::Arc};
 
 /// An id of the path.
@@ -36,28 +46,6 @@ pub(super) fn id<T: FromStr<Err = IdError>>(field: &str, text: &str) -> Result<T
 fn no_verb(text: &str, verbs: &str) -> Rejection {
     let detail = format!("`{text}` is no verb; the verbs are {verbs}");
     Problem::new(404, "unknown_verb", "There is no such verb").with_field("verb").with_detail(detail).into()
-}
-
-/// `POST /v1/orders/{order}/{verb}`
-pub(super) async fn order(
-    State(bridge): State<Arc<Inner>>,
-    Path((order, verb)): Path<(String, String)>,
-    Asked { who, params }: Asked,
-    Key(key): Key,
-    IfMatch(if_match): IfMatch,
-    Json(payload): Json,
-) -> Result<Response, Rejection> {
-    let order: OrderId = id("order", &order)?;
-    let verb = match verb.parse::<Verb>() {
-        Ok(verb) if verb != Verb::Create => verb,
-        Ok(_) | Err(_) => return Err(no_verb(&verb, "pay, cancel, assign, unassign, deliver")),
-    };
-    params.end()?;
-    bridge.permit_order(&who, right(verb), OrderQuery { order: order.clone() }).await?;
-    let payload = with_rev(payload, if_match)?;
-    let subject = LogSubject::Order { cell: bridge.cell.clone(), order, verb: verb.name().into() };
-    check_key(key.as_deref())?;
-    submit(&bridge, Command { subject, payload, idempotency_key: key, publisher: who.publisher() }).await
 }
 
 /// What it takes to give an order this command.
@@ -76,7 +64,124 @@ fn right(verb: Verb) -> Right {
     }
 }
 
-/// `POST /v1/warehouses/{warehouse}/orders/{order}/stages/{stage}`. A stage repeated changes nothing, so it needs no key.
+/// A command to an order.
+async fn order(
+    bridge: &Inner,
+    verb: Verb,
+    order: &str,
+    Asked { who, params }: Asked,
+    (key, if_match): (Option<String>, Option<u64>),
+    payload: Bytes,
+) -> Result<Response, Rejection> {
+    let order: OrderId = id("order", order)?;
+    params.end()?;
+    bridge.permit_order(&who, right(verb), OrderQuery { order: order.clone() }).await?;
+    let publisher = who.publisher();
+    check_key(key.as_deref())?;
+    let subject = LogSubject::Order { cell: bridge.cell.clone(), order, verb: verb.name().into() };
+    let command = |payload| Command { subject, payload, idempotency_key: key, publisher };
+    if verb == Verb::Edit {
+        // What names a person doesn't go into the log.
+        return edit(bridge, payload, if_match, command).await;
+    }
+    submit(bridge, command(with_rev(payload, if_match)?)).await
+}
+
+macro_rules! order_verbs {
+    ($($(#[doc = $doc:literal])* $name:ident: $verb:ident, $body:ty, $path:literal;)*) => {
+        $(
+            $(#[doc = $doc])*
+            #[utoipa::path(
+                post,
+                path = $path,
+                tag = "orders",
+                params(OrderPath, CommandHeaders),
+                request_body = $body,
+                responses((status = 200, description = "It took effect, and is stored", body = Acceptance), CommandProblems),
+            )]
+            pub(super) async fn $name(
+                State(bridge): State<Arc<Inner>>,
+                Path(id): Path<String>,
+                asked: Asked,
+                Key(key): Key,
+                IfMatch(if_match): IfMatch,
+                Json(payload): Json,
+            ) -> Result<Response, Rejection> {
+                order(&bridge, Verb::$verb, &id, asked, (key, if_match), payload).await
+            }
+        )*
+    };
+}
+
+order_verbs! {
+    /// The order is paid
+    pay: Pay, PayBody, "/v1/orders/{order}/pay";
+    /// Cancel the order
+    cancel: Cancel, CancelBody, "/v1/orders/{order}/cancel";
+    /// Give the order to a rider
+    assign: Assign, AssignBody, "/v1/orders/{order}/assign";
+    /// Take the order from its rider
+    unassign: Unassign, UnassignBody, "/v1/orders/{order}/unassign";
+    /// The order was delivered
+    deliver: Deliver, DeliverBody, "/v1/orders/{order}/deliver";
+    /// An attempt at the door failed
+    fail: Fail, FailBody, "/v1/orders/{order}/fail";
+    /// The goods went back to the warehouse
+    give_back: Return, ReturnBody, "/v1/orders/{order}/return";
+    /// Some items are missing
+    missing: Missing, MissingBody, "/v1/orders/{order}/missing";
+    /// Change promise, destination, contact, address or notes before the order is handed over
+    edit_order: Edit, EditBody, "/v1/orders/{order}/edit";
+}
+
+/// Anything else below an order.
+pub(super) async fn no_order_verb(Path((_, verb)): Path<(String, String)>) -> Rejection {
+    let verbs: Vec<_> = Verb::ALL.into_iter().filter(|verb| *verb != Verb::Create).map(Verb::name).collect();
+    no_verb(&verb, &verbs.join(", "))
+}
+
+/// An edit: its personal part is kept apart, and the log only learns that there is one. It is written before the edit
+/// is published and settled by its outcome, as [`crate::bridge::personal`] says.
+async fn edit(
+    bridge: &Inner,
+    payload: Bytes,
+    if_match: Option<u64>,
+    command: impl FnOnce(Bytes) -> Command,
+) -> Result<Response, Rejection> {
+    let mut body: Map<String, Value> = parse_json(&payload)?;
+    if body.contains_key("personal") {
+        return Err(FieldError::new("personal", "is said by the server; give contact, address or notes").into());
+    }
+    let personal = Personal::take(&mut body)?;
+    if personal == Personal::default() {
+        return submit(bridge, command(with_rev(Value::Object(body).to_string().into(), if_match)?)).await;
+    }
+    body.insert("personal".into(), true.into());
+    let command = command(with_rev(Value::Object(body).to_string().into(), if_match)?);
+    check(&command)?;
+    bridge.health.check()?;
+    let (LogSubject::Order { order, verb, .. }, key) = (&command.subject, command.idempotency_key.as_deref()) else {
+        return Err(FieldError::new("verb", "is no edit").into());
+    };
+    let (order, key) = (order.clone(), key_id(&publisher(Some(&command.publisher))?, order, verb, check_key(key)?));
+    bridge.personal.propose(&order, key, personal).await?;
+    let outcome = bridge.commands.submit(command).await?;
+    match &outcome {
+        Outcome::Accepted(acceptance) => bridge.personal.accept(&order, key, acceptance.rev).await?,
+        Outcome::Refused(_) | Outcome::Fixes(_) => bridge.personal.withdraw(&order, key).await?,
+    }
+    answer(outcome)
+}
+
+/// The warehouse reports a stage. One repeated changes nothing, so it needs no key
+#[utoipa::path(
+    post,
+    path = "/v1/warehouses/{warehouse}/orders/{order}/stages/{stage}",
+    tag = "warehouses",
+    params(StagePath, ReportHeaders),
+    request_body = Nothing,
+    responses((status = 200, description = "It took effect, and is stored", body = Acceptance), CommandProblems),
+)]
 pub(super) async fn stage(
     State(bridge): State<Arc<Inner>>,
     Path((warehouse, order, stage)): Path<(String, String, String)>,
@@ -94,24 +199,71 @@ pub(super) async fn stage(
     submit(&bridge, Command { subject, payload, idempotency_key, publisher }).await
 }
 
-/// `POST /v1/riders/{rider}/{fix,fixes,shift,trip,delivered}`. Fixes carry their own identity, shift and trip say how
-/// things are, and an order is delivered once: a key is taken, but not asked for.
-pub(super) async fn rider(
-    State(bridge): State<Arc<Inner>>,
-    Path((rider, verb)): Path<(String, String)>,
+/// A rider's report. Fixes carry their own identity, shift and trip say how things are, and an order is delivered once:
+/// a key is taken, but not asked for.
+async fn rider(
+    bridge: &Inner,
+    verb: &str,
+    rider: &str,
     Asked { who, params }: Asked,
-    Key(idempotency_key): Key,
-    Json(payload): Json,
+    idempotency_key: Option<String>,
+    payload: Bytes,
 ) -> Result<Response, Rejection> {
     params.end()?;
-    let rider: RiderId = id("rider", &rider)?;
+    let rider: RiderId = id("rider", rider)?;
     bridge.permit_id(&who, Right::Report, "rider", rider.as_str())?;
-    if !["fix", "fixes", "shift", "trip", "delivered"].contains(&verb.as_str()) {
-        return Err(no_verb(&verb, "fix, fixes, shift, trip, delivered"));
-    }
     let publisher = format!("rider.{rider}");
-    let subject = LogSubject::Rider { cell: bridge.cell.clone(), rider, verb };
-    submit(&bridge, Command { subject, payload, idempotency_key, publisher }).await
+    let subject = LogSubject::Rider { cell: bridge.cell.clone(), rider, verb: verb.into() };
+    submit(bridge, Command { subject, payload, idempotency_key, publisher }).await
+}
+
+macro_rules! rider_verbs {
+    ($($(#[doc = $doc:literal])* $name:ident: $verb:literal, $body:ty => $answer:ty, $path:literal;)*) => {
+        $(
+            $(#[doc = $doc])*
+            #[utoipa::path(
+                post,
+                path = $path,
+                tag = "riders",
+                params(RiderPath, ReportHeaders),
+                request_body = $body,
+                responses((status = 200, description = "It took effect, and is stored", body = $answer), CommandProblems),
+            )]
+            pub(super) async fn $name(
+                State(bridge): State<Arc<Inner>>,
+                Path(id): Path<String>,
+                asked: Asked,
+                Key(key): Key,
+                Json(payload): Json,
+            ) -> Result<Response, Rejection> {
+                rider(&bridge, $verb, &id, asked, key, payload).await
+            }
+        )*
+
+        const RIDER_VERBS: &[&str] = &[$($verb),*];
+    };
+}
+
+rider_verbs! {
+    /// One position
+    fix: "fix", SingleBody => FixTally, "/v1/riders/{rider}/fix";
+    /// Up to 1,000 positions, as a phone sends them when it is back
+    fixes: "fixes", BatchBody => FixTally, "/v1/riders/{rider}/fixes";
+    /// A shift begins or ends; at its end, another rider may take the orders in hand
+    shift: "shift", ShiftBody => Acceptance, "/v1/riders/{rider}/shift";
+    /// The rider's orders in the order of their stops
+    trip: "trip", TripBody => Acceptance, "/v1/riders/{rider}/trip";
+    /// An order in hand was delivered
+    delivered: "delivered", DeliveredBody => Acceptance, "/v1/riders/{rider}/delivered";
+    /// An attempt at the door of an order in hand failed
+    failed: "failed", FailedBody => Acceptance, "/v1/riders/{rider}/failed";
+    /// An order in hand went back to the warehouse
+    returned: "returned", FailedBody => Acceptance, "/v1/riders/{rider}/returned";
+}
+
+/// Anything else below a rider.
+pub(super) async fn no_rider_verb(Path((_, verb)): Path<(String, String)>) -> Rejection {
+    no_verb(&verb, &RIDER_VERBS.join(", "))
 }
 
 /// `If-Match` as the body's `if_rev`; both are welcome if they agree.

@@ -4,7 +4,11 @@
 //! written, shown to nobody yet ([`crate::bridge::personal`]). Afterwards the outcome settles them.
 //! A try that ends in between changes nothing that a repetition doesn't put right.
 
-use super::commands::{answer, check, id};
+use super::{
+    asked::CreateHeaders,
+    commands::{answer, check, id},
+    docs::CommandProblems,
+};
 use crate::{
     bridge::{
         Inner,
@@ -22,6 +26,7 @@ use crate::{
         personal::Personal,
         problem::Problem,
         query::OrderQuery,
+        schema::{Id, NewOrder},
         subject::LogSubject,
     },
 };
@@ -34,15 +39,30 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// The answer: where the order is, and how.
-#[derive(Serialize)]
-struct Created {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Created {
+    #[schema(value_type = Id)]
     id: OrderId,
     #[serde(flatten)]
     acceptance: Acceptance,
 }
 
+/// A new order
+#[utoipa::path(
+    post,
+    path = "/v1/orders",
+    tag = "orders",
+    params(CreateHeaders),
+    request_body = NewOrder,
+    responses(
+        (status = 201, description = "It is stored", body = Created,
+            headers(("location" = String, description = "Where it is"))),
+        CommandProblems,
+    ),
+)]
 pub(super) async fn create(
     State(bridge): State<Arc<Inner>>,
     Asked { who, params }: Asked,

@@ -1,7 +1,9 @@
 //! REST under `/v1`, and what operators' machines ask: `/healthz`, `/readyz`, `/metrics`.
 
+mod asked;
 mod commands;
 mod create;
+mod docs;
 mod reads;
 mod session;
 mod shares;
@@ -17,29 +19,22 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, State},
     http::header::CONTENT_TYPE,
+    middleware::from_fn,
     response::{IntoResponse, Response},
-    routing::{delete, get, post},
+    routing::{get, post},
 };
+use docs::NodeProblems;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(super) fn router(bridge: Arc<Inner>) -> Router {
-    Router::new()
-        .route("/v1/orders", get(reads::orders).post(create::create))
-        .route("/v1/orders/{order}", get(reads::order))
-        // One pattern for the GETs and POSTs below an order: axum routes by path first.
-        .route("/v1/orders/{order}/{verb}", get(reads::below_order).post(commands::order))
-        .route("/v1/orders/{order}/shares", get(shares::list).post(shares::make))
-        .route("/v1/orders/{order}/shares/{share}", delete(shares::revoke))
-        .route("/v1/session", post(session::begin).delete(session::end))
-        .route("/v1/warehouses/{warehouse}/orders/{order}/stages/{stage}", post(commands::stage))
-        .route("/v1/riders/{rider}", get(reads::rider))
-        .route("/v1/riders/{rider}/{verb}", post(commands::rider))
-        .route("/v1/cell", get(reads::cell))
-        .route("/v1/ws", get(ws::upgrade))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+    let (routes, document) = documented();
+    undocumented(routes)
+        .merge(docs::pages(&document))
+        .layer(from_fn(reject::accepts_json))
         .fallback(reject::no_route)
         .method_not_allowed_fallback(reject::no_method)
         // Bodies are bounded where they are read, with an answer of ours.
@@ -48,12 +43,63 @@ pub(super) fn router(bridge: Arc<Inner>) -> Router {
         .with_state(bridge)
 }
 
-/// The process runs.
+/// Routes and document, one made with the other.
+fn documented() -> (Router<Arc<Inner>>, utoipa::openapi::OpenApi) {
+    let (routes, mut document) = OpenApiRouter::with_openapi(docs::frame())
+        .routes(routes!(reads::orders, create::create))
+        .routes(routes!(reads::order))
+        .routes(routes!(reads::track))
+        .routes(routes!(reads::erase))
+        .routes(routes!(shares::list, shares::make))
+        .routes(routes!(shares::revoke))
+        .routes(routes!(session::begin, session::end))
+        .routes(routes!(commands::pay))
+        .routes(routes!(commands::cancel))
+        .routes(routes!(commands::assign))
+        .routes(routes!(commands::unassign))
+        .routes(routes!(commands::deliver))
+        .routes(routes!(commands::fail))
+        .routes(routes!(commands::give_back))
+        .routes(routes!(commands::missing))
+        .routes(routes!(commands::edit_order))
+        .routes(routes!(commands::stage))
+        .routes(routes!(reads::riders))
+        .routes(routes!(reads::nearest))
+        .routes(routes!(reads::rider))
+        .routes(routes!(commands::fix))
+        .routes(routes!(commands::fixes))
+        .routes(routes!(commands::shift))
+        .routes(routes!(commands::trip))
+        .routes(routes!(commands::delivered))
+        .routes(routes!(commands::failed))
+        .routes(routes!(commands::returned))
+        .routes(routes!(reads::cell))
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
+        .routes(routes!(metrics))
+        .split_for_parts();
+    docs::finish(&mut document);
+    (routes, document)
+}
+
+/// Routes that the document can't or needn't tell of: the socket, and words that are no verb, which are told which are.
+fn undocumented(routes: Router<Arc<Inner>>) -> Router<Arc<Inner>> {
+    routes
+        .route("/v1/ws", get(ws::upgrade))
+        .route("/v1/orders/{order}/{verb}", get(reads::nothing_below).post(commands::no_order_verb))
+        .route("/v1/riders/{rider}/{verb}", post(commands::no_rider_verb))
+}
+
+/// The process runs
+#[utoipa::path(get, path = "/healthz", tag = "node", security(()),
+    responses((status = 200, description = "It runs", body = String, content_type = "text/plain"), NodeProblems))]
 async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// The node should get traffic.
+/// The node should get traffic
+#[utoipa::path(get, path = "/readyz", tag = "node", security(()),
+    responses((status = 200, description = "It should", body = String, content_type = "text/plain"), NodeProblems))]
 async fn readyz(State(bridge): State<Arc<Inner>>) -> Result<&'static str, Rejection> {
     if !bridge.commands.is_connected() {
         return Err(NotReady("NATS is not connected".into()).into());
@@ -62,8 +108,11 @@ async fn readyz(State(bridge): State<Arc<Inner>>) -> Result<&'static str, Reject
     Ok("ready\n")
 }
 
+/// Figures for Prometheus
+#[utoipa::path(get, path = "/metrics", tag = "node", security(()),
+    responses((status = 200, description = "OpenMetrics text", body = String, content_type = METRICS_TYPE), NodeProblems))]
 async fn metrics(State(bridge): State<Arc<Inner>>) -> Result<Response, Rejection> {
     let text =
         bridge.metrics.encode().map_err(|e| Problem::new(500, "internal", "No metrics").with_detail(e.to_string()))?;
-    Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
+    Ok(([(CONTENT_TYPE, METRICS_TYPE)], text).into_response())
 }

@@ -1,28 +1,36 @@
 //! Reads over HTTP: asked of the cell's owner, projected through the role's view, in the client's datum.
 
-use super::commands::id;
+use super::{
+    asked::{DatumParams, ListParams, NearestParams, OrderPath, RiderPath, RidersParams, TrackParams},
+    commands::id,
+    docs::ReadProblems,
+};
 use crate::{
     bridge::{
         Inner,
         datum::{convert_order, convert_place, converted},
-        gate::{Asked, take_datum},
+        gate::{Asked, forbidden, take_datum},
         hub::Lens,
+        params::Params,
         reject::{Path, Rejection},
         source::Found,
     },
-    domain::{OrderId, RiderId, Status, UnixMillis},
+    domain::{OrderId, RiderId, Status, UnixMillis, ids::IdError},
+    geo::Datum,
     wire::{
         FieldError,
-        access::Right,
+        access::{Principal, Right, Role},
+        area::Area,
+        command::{Coordinates, time},
         problem::Problem,
         query::{
-            CellState, ListQuery, MAX_PAGE, OrderPage, OrderQuery, RiderQuery, RiderState, Snapshot, TrackPage,
-            TrackQuery,
+            CellState, ListQuery, NearRiders, NearestQuery, OrderPage, OrderQuery, RiderPage, RiderQuery, RiderState,
+            RidersQuery, Snapshot, TrackPage, TrackQuery, page_limit,
         },
         view::project,
     },
 };
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::StatusCode};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -42,7 +50,14 @@ fn shown(lens: Lens, mut snapshot: Snapshot, personal: Option<&Value>) -> Snapsh
     snapshot
 }
 
-/// `GET /v1/orders/{order}`
+/// An order as it is now
+#[utoipa::path(
+    get,
+    path = "/v1/orders/{order}",
+    tag = "orders",
+    params(OrderPath, DatumParams),
+    responses((status = 200, description = "The order", body = Snapshot), ReadProblems),
+)]
 pub(super) async fn order(
     State(bridge): State<Arc<Inner>>,
     Path(order): Path<String>,
@@ -52,30 +67,78 @@ pub(super) async fn order(
     let lens = Lens { view: who.role.view(), datum: take_datum(&mut params)? };
     params.end()?;
     let snapshot = bridge.order_for(&who, Right::ReadOrder, OrderQuery { order: order.clone() }).await?;
-    let personal = bridge.personal.of(&order).await?;
+    let personal = bridge.personal.of(&order, &snapshot.state).await?;
     Ok(Json(shown(lens, snapshot, personal.as_ref())))
 }
 
-/// `GET /v1/orders?status=&rider=&warehouse=&created_from_ms=&created_to_ms=&cursor=&limit=`. Lists hold no personal
-/// data: who needs an order's asks for the order.
+/// Erase what names a person: contact, address, notes. Log, track and history hold none of it
+#[utoipa::path(
+    delete,
+    path = "/v1/orders/{order}/personal",
+    tag = "orders",
+    params(OrderPath),
+    responses((status = 204, description = "It is gone"), ReadProblems),
+)]
+pub(super) async fn erase(
+    State(bridge): State<Arc<Inner>>,
+    Path(order): Path<String>,
+    Asked { who, params }: Asked,
+) -> Result<StatusCode, Rejection> {
+    let order: OrderId = id("order", &order)?;
+    params.end()?;
+    let snapshot = bridge.order_for(&who, Right::Erase, OrderQuery { order: order.clone() }).await?;
+    bridge.personal.erase(&order, &snapshot.state).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `status=2,3`.
+fn take_status(params: &mut Params) -> Result<Vec<Status>, FieldError> {
+    let bad = |e: String| FieldError::new("status", e);
+    let Some(text) = params.take("status") else { return Ok(Vec::new()) };
+    let code = |part: &str| part.parse::<u8>().map_err(|e| bad(e.to_string()));
+    text.split(',').map(|part| Status::try_from(code(part)?).map_err(bad)).collect()
+}
+
+fn take_limit(params: &mut Params) -> Result<Option<u32>, FieldError> {
+    let limit = params.parse("limit")?;
+    page_limit(limit)?;
+    Ok(limit)
+}
+
+fn take_millis(params: &mut Params, name: &str) -> Result<Option<UnixMillis>, FieldError> {
+    params.parse(name)?.map(|ms| time(name, ms)).transpose()
+}
+
+fn take_box(params: &mut Params, datum: Datum) -> Result<Option<Area>, FieldError> {
+    params.take("box").map(|text| Area::parse_box(&text, datum)).transpose()
+}
+
+/// Orders, the newest first. Lists hold nothing that names a person: who needs it asks for the order
+#[utoipa::path(
+    get,
+    path = "/v1/orders",
+    tag = "orders",
+    params(ListParams, DatumParams),
+    responses((status = 200, description = "A page", body = OrderPage), ReadProblems),
+)]
 pub(super) async fn orders(State(bridge): State<Arc<Inner>>, Asked { who, mut params }: Asked) -> Answer<OrderPage> {
     bridge.permit(&who, Right::ListOrders)?;
     let lens = Lens { view: who.role.view(), datum: take_datum(&mut params)? };
-    let status = params.parse::<u8>("status")?.map(Status::try_from).transpose();
-    let limit = params.parse::<u32>("limit")?;
-    if limit.is_some_and(|limit| !(1..=MAX_PAGE).contains(&limit)) {
-        return Err(FieldError::new("limit", format!("must be 1 to {MAX_PAGE}")).into());
-    }
-    let ask = ListQuery {
-        status: status.map_err(|e| FieldError::new("status", e))?,
+    let mut ask = ListQuery {
+        status: take_status(&mut params)?,
         rider: params.parse("rider")?,
         warehouse: params.parse("warehouse")?,
-        created_from_ms: params.parse("created_from_ms")?.map(UnixMillis),
-        created_to_ms: params.parse("created_to_ms")?.map(UnixMillis),
+        user: params.parse("user")?,
+        created_from_ms: take_millis(&mut params, "created_from_ms")?,
+        created_to_ms: take_millis(&mut params, "created_to_ms")?,
+        updated_from_ms: take_millis(&mut params, "updated_from_ms")?,
+        updated_to_ms: take_millis(&mut params, "updated_to_ms")?,
+        within: take_box(&mut params, lens.datum)?,
         cursor: params.take("cursor"),
-        limit,
+        limit: take_limit(&mut params)?,
     };
     params.end()?;
+    narrow(&who, &mut ask)?;
     // The owner knows no page only where it can't read the cursor.
     let page = bridge.ports.source.orders(ask).await?;
     let page = page.ok_or_else(|| FieldError::new("cursor", "is none of a previous page"))?;
@@ -85,21 +148,53 @@ pub(super) async fn orders(State(bridge): State<Arc<Inner>>, Asked { who, mut pa
     Ok(Json(OrderPage { orders, next: page.next }))
 }
 
-/// `GET /v1/orders/{order}/track?after=`
-pub(super) async fn below_order(
+/// Narrows a list to the asker's own; who asks for another's is told that the list isn't theirs.
+fn narrow(who: &Principal, ask: &mut ListQuery) -> Result<(), Rejection> {
+    if who.everyone {
+        return Ok(());
+    }
+    let own = |field: &str, given: Option<&str>| match given {
+        Some(given) if given != &*who.id => Err(forbidden(who, Right::ListOrders).with_field(field)),
+        Some(_) | None => Ok(()),
+    };
+    let bad = |e: IdError| FieldError::new("sub", e.to_string());
+    match who.role {
+        Role::Customer => {
+            own("user", ask.user.as_ref().map(|id| id.as_str()))?;
+            ask.user = Some(who.id.parse().map_err(bad)?);
+        }
+        Role::Rider => {
+            own("rider", ask.rider.as_ref().map(|id| id.as_str()))?;
+            ask.rider = Some(who.id.parse().map_err(bad)?);
+        }
+        Role::Warehouse => {
+            own("warehouse", ask.warehouse.as_ref().map(|id| id.as_str()))?;
+            ask.warehouse = Some(who.id.parse().map_err(bad)?);
+        }
+        Role::Shared | Role::System | Role::Operations => {}
+    }
+    Ok(())
+}
+
+/// An order's history: what came, and what it changed
+#[utoipa::path(
+    get,
+    path = "/v1/orders/{order}/track",
+    tag = "orders",
+    params(OrderPath, TrackParams, DatumParams),
+    responses((status = 200, description = "A page, in the order in which it was applied", body = TrackPage), ReadProblems),
+)]
+pub(super) async fn track(
     State(bridge): State<Arc<Inner>>,
-    Path((order, what)): Path<(String, String)>,
+    Path(order): Path<String>,
     Asked { who, mut params }: Asked,
 ) -> Answer<TrackPage> {
-    if what != "track" {
-        return Err(Problem::new(404, "no_route", "There is nothing here").with_detail(what).into());
-    }
     let order: OrderId = id("order", &order)?;
     bridge.permit(&who, Right::ReadTrack)?;
     let datum = take_datum(&mut params)?;
-    let after = params.parse("after")?;
+    let (after, limit) = (params.parse("after")?, take_limit(&mut params)?);
     params.end()?;
-    let mut page = found(bridge.ports.source.track(TrackQuery { order, after }).await, "order")?;
+    let mut page = found(bridge.ports.source.track(TrackQuery { order, after, limit }).await, "order")?;
     for row in &mut page.rows {
         if let (Some(lat), Some(lon)) = (row.lat, row.lon) {
             let (lat, lon) = converted(datum, lat, lon);
@@ -109,7 +204,26 @@ pub(super) async fn below_order(
     Ok(Json(page))
 }
 
-/// `GET /v1/riders/{rider}`
+/// Anything else below an order.
+pub(super) async fn nothing_below(Path((_, what)): Path<(String, String)>) -> Rejection {
+    Problem::new(404, "no_route", "There is nothing here").with_field("path").with_detail(what).into()
+}
+
+fn in_datum(mut state: RiderState, datum: Datum) -> RiderState {
+    if let Some(position) = &mut state.position {
+        convert_place(position, datum);
+    }
+    state
+}
+
+/// A rider as the cell knows them
+#[utoipa::path(
+    get,
+    path = "/v1/riders/{rider}",
+    tag = "riders",
+    params(RiderPath, DatumParams),
+    responses((status = 200, description = "The rider", body = RiderState), ReadProblems),
+)]
 pub(super) async fn rider(
     State(bridge): State<Arc<Inner>>,
     Path(rider): Path<String>,
@@ -119,14 +233,91 @@ pub(super) async fn rider(
     bridge.permit_id(&who, Right::ReadRider, "rider", rider.as_str())?;
     let datum = take_datum(&mut params)?;
     params.end()?;
-    let mut state = found(bridge.ports.source.rider(RiderQuery { rider }).await, "rider")?;
-    if let Some(position) = &mut state.position {
-        convert_place(position, datum);
-    }
-    Ok(Json(state))
+    let state = found(bridge.ports.source.rider(RiderQuery { rider }).await, "rider")?;
+    Ok(Json(in_datum(state, datum)))
 }
 
-/// `GET /v1/cell`
+/// Riders in a nearest search without a word about how many.
+const DEFAULT_NEAREST: u32 = 10;
+
+/// The riders nearest to a place
+#[utoipa::path(
+    get,
+    path = "/v1/riders/nearest",
+    tag = "riders",
+    params(NearestParams, DatumParams),
+    responses((status = 200, description = "Nearest first", body = NearRiders), ReadProblems),
+)]
+pub(super) async fn nearest(State(bridge): State<Arc<Inner>>, Asked { who, mut params }: Asked) -> Answer<NearRiders> {
+    bridge.permit(&who, Right::FindRiders)?;
+    let datum = take_datum(&mut params)?;
+    let missing = |field: &'static str| move || FieldError::new(field, "is missing");
+    let lat = params.parse("lat")?.ok_or_else(missing("lat"))?;
+    let lon = params.parse("lon")?.ok_or_else(missing("lon"))?;
+    let point = Coordinates { lat, lon }.point(datum)?;
+    let ask = NearestQuery {
+        lat: point.lat(),
+        lon: point.lon(),
+        k: params.parse("k")?.unwrap_or(DEFAULT_NEAREST),
+        free: params.parse("free")?.unwrap_or(false),
+        max_distance_m: take_distance(&mut params)?,
+    };
+    params.end()?;
+    let NearRiders { mut riders } = found(bridge.ports.source.nearest(ask).await, "cell")?;
+    for near in &mut riders {
+        if let Some(position) = &mut near.state.position {
+            convert_place(position, datum);
+        }
+    }
+    Ok(Json(NearRiders { riders }))
+}
+
+fn take_distance(params: &mut Params) -> Result<Option<f64>, FieldError> {
+    let metres: Option<f64> = params.parse("max_distance_m")?;
+    // JSON knows no infinity.
+    match metres {
+        Some(metres) if !metres.is_finite() || metres < 0.0 => {
+            Err(FieldError::new("max_distance_m", "must be metres, not negative"))
+        }
+        Some(_) | None => Ok(metres),
+    }
+}
+
+/// The riders in a box or a fence, by id
+#[utoipa::path(
+    get,
+    path = "/v1/riders",
+    tag = "riders",
+    params(RidersParams, DatumParams),
+    responses((status = 200, description = "A page", body = RiderPage), ReadProblems),
+)]
+pub(super) async fn riders(State(bridge): State<Arc<Inner>>, Asked { who, mut params }: Asked) -> Answer<RiderPage> {
+    bridge.permit(&who, Right::FindRiders)?;
+    let datum = take_datum(&mut params)?;
+    let fence = params.take("fence").map(|text| Area::parse_fence(&text, datum)).transpose()?;
+    let within = match (take_box(&mut params, datum)?, fence) {
+        (Some(area), None) | (None, Some(area)) => area,
+        (Some(_), Some(_)) => return Err(FieldError::new("fence", "is not given beside a box").into()),
+        (None, None) => return Err(FieldError::new("box", "is missing; a fence does as well").into()),
+    };
+    let ask = RidersQuery {
+        within,
+        free: params.parse("free")?.unwrap_or(false),
+        after: params.parse("cursor")?,
+        limit: take_limit(&mut params)?,
+    };
+    params.end()?;
+    let RiderPage { riders, next } = found(bridge.ports.source.riders(ask).await, "cell")?;
+    Ok(Json(RiderPage { riders: riders.into_iter().map(|state| in_datum(state, datum)).collect(), next }))
+}
+
+/// Figures of the cell
+#[utoipa::path(
+    get,
+    path = "/v1/cell",
+    tag = "cell",
+    responses((status = 200, description = "As of now", body = CellState), ReadProblems),
+)]
 pub(super) async fn cell(State(bridge): State<Arc<Inner>>, Asked { who, params }: Asked) -> Answer<CellState> {
     params.end()?;
     bridge.permit(&who, Right::ReadCell)?;

@@ -1,6 +1,7 @@
 //! A token as a cookie, for pages that can't send headers: the page posts its token once, scripts can't read it any
 //! more, and the browser presents it to this server alone.
 
+use super::docs::{NodeProblems, ReadProblems};
 use crate::{
     bridge::{
         Inner,
@@ -19,7 +20,9 @@ use axum::{
 };
 use std::sync::Arc;
 
-/// `POST /v1/session` with the token in the header: sets the cookie, for as long as the token is good.
+/// The token of the header as a cookie, for as long as it is good
+#[utoipa::path(post, path = "/v1/session", tag = "session",
+    responses((status = 204, description = "The cookie is set"), ReadProblems))]
 pub(super) async fn begin(State(bridge): State<Arc<Inner>>, headers: HeaderMap) -> Result<Response, Rejection> {
     let token = gate::presented(&headers, &Method::POST)?;
     let token = token.ok_or_else(|| gate::unauthorized("Authorization: Bearer … is what becomes the cookie"))?;
@@ -29,7 +32,9 @@ pub(super) async fn begin(State(bridge): State<Arc<Inner>>, headers: HeaderMap) 
     Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, cookie), (CACHE_CONTROL, "no-store".into())]).into_response())
 }
 
-/// `DELETE /v1/session`: takes the cookie away. Needs no token: an expired one must go as well.
+/// Take the cookie away. Needs no token: an expired one must go as well
+#[utoipa::path(delete, path = "/v1/session", tag = "session", security(()),
+    responses((status = 204, description = "The cookie is gone"), NodeProblems))]
 pub(super) async fn end() -> Response {
     let cookie = format!("{COOKIE}=; Path=/; HttpOnly; Secure; SameSite=Strict; Max-Age=0");
     (StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response()

@@ -1,6 +1,10 @@
 //! Share links over HTTP: made, listed and revoked by whoever may share the order.
 
-use super::commands::id;
+use super::{
+    asked::{CreateHeaders, OrderPath, SharePath},
+    commands::id,
+    docs::{CommandProblems, ReadProblems},
+};
 use crate::{
     bridge::{
         Inner,
@@ -18,6 +22,7 @@ use crate::{
         parse_json,
         problem::Problem,
         query::OrderQuery,
+        schema::Millis,
     },
 };
 use axum::{
@@ -27,36 +32,41 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// A link's life where the body doesn't say: until the groceries are in the fridge.
 const EXPIRES_IN_S: i64 = 24 * 3_600;
 /// The longest life of a link.
 const MAX_EXPIRES_IN_S: i64 = 30 * 24 * 3_600;
 
-#[derive(Debug, Default, Deserialize)]
+/// How long the link is to be good.
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-struct ShareBody {
+pub(super) struct ShareBody {
+    /// 24 h without it.
+    #[schema(minimum = 1, maximum = 2_592_000, nullable = false)]
     expires_in_s: Option<i64>,
 }
 
 /// A link that was made. Who holds `token` sees the order as the view `shared` does.
-#[derive(Debug, Serialize)]
-struct Made {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Made {
     share: String,
     token: String,
+    #[schema(value_type = Millis)]
     expires_at_ms: UnixMillis,
 }
 
 /// A link, without its token.
-#[derive(Debug, Serialize)]
-struct Listed {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Listed {
     share: String,
     #[serde(flatten)]
     how: Share,
 }
 
-#[derive(Debug, Serialize)]
-struct List {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct List {
     shares: Vec<Listed>,
 }
 
@@ -75,7 +85,15 @@ impl From<ShareError> for Problem {
     }
 }
 
-/// `POST /v1/orders/{order}/shares` with `{"expires_in_s": 3600}`. The same key gives the same link.
+/// Make a share link. The same key gives the same link
+#[utoipa::path(
+    post,
+    path = "/v1/orders/{order}/shares",
+    tag = "shares",
+    params(OrderPath, CreateHeaders),
+    request_body = ShareBody,
+    responses((status = 201, description = "The link, with its token", body = Made), CommandProblems),
+)]
 pub(super) async fn make(
     State(bridge): State<Arc<Inner>>,
     Path(order): Path<String>,
@@ -114,7 +132,14 @@ pub(super) async fn make(
     Ok((StatusCode::CREATED, axum::Json(Made { share, token, expires_at_ms })).into_response())
 }
 
-/// `GET /v1/orders/{order}/shares`
+/// The share links of an order, revoked ones until they expire
+#[utoipa::path(
+    get,
+    path = "/v1/orders/{order}/shares",
+    tag = "shares",
+    params(OrderPath),
+    responses((status = 200, description = "The links, without their tokens", body = List), ReadProblems),
+)]
 pub(super) async fn list(
     State(bridge): State<Arc<Inner>>,
     Path(order): Path<String>,
@@ -128,7 +153,14 @@ pub(super) async fn list(
     Ok(axum::Json(List { shares }).into_response())
 }
 
-/// `DELETE /v1/orders/{order}/shares/{share}`: whoever uses the link is cut off.
+/// Revoke a share link: whoever uses it is cut off
+#[utoipa::path(
+    delete,
+    path = "/v1/orders/{order}/shares/{share}",
+    tag = "shares",
+    params(SharePath),
+    responses((status = 204, description = "It is good for nobody any more"), ReadProblems),
+)]
 pub(super) async fn revoke(
     State(bridge): State<Arc<Inner>>,
     Path((order, share)): Path<(String, String)>,
