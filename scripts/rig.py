@@ -159,7 +159,7 @@ class Rig:
     def start_server(self, wait=True):
         """Starts `trunkline serve` against the run's nats-server; returns it and the seconds to ready."""
         address = f"127.0.0.1:{self.http_port}"
-        command = [self.trunkline, "serve", "--http", address, "--nats", self.nats_url, "--data", self.data]
+        command = [self.trunkline, "serve", "--insecure", "--http", address, "--nats", self.nats_url, "--data", self.data]
         child = self.child("server", command)
         return child, self.await_ready(child) if wait else 0.0
 

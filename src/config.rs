@@ -1,8 +1,10 @@
 //! Settings: defaults, then a TOML file, then the environment (`TRUNKLINE_HTTP__ADDR`), then the command line. Read once
 //! into [`Settings`], checked once into [`Config`]; nobody else reads the environment.
 
+pub mod auth;
 mod effective;
 
+pub use auth::AuthSettings;
 pub use effective::Change;
 
 use crate::domain::CellId;
@@ -25,13 +27,14 @@ pub struct Settings {
     pub nats: NatsSettings,
     pub tracker: TrackerSettings,
     pub bridge: BridgeSettings,
+    pub auth: AuthSettings,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpSettings {
     pub addr: String,
-    /// Listen on an address that isn't loopback although there is no authentication yet.
+    /// Serve clients without tokens: on loopback only, and only where no keys are configured.
     pub insecure: bool,
 }
 
@@ -77,6 +80,7 @@ impl Default for Settings {
             nats: NatsSettings::default(),
             tracker: TrackerSettings::default(),
             bridge: BridgeSettings::default(),
+            auth: AuthSettings::default(),
         }
     }
 }
@@ -107,7 +111,10 @@ pub struct Config {
     pub tracker: bool,
     pub bridge: bool,
     pub http: SocketAddr,
+    /// Meant to serve without tokens.
     pub insecure: bool,
+    /// Whose tokens are taken; `None` where nobody is configured.
+    pub auth: Option<auth::Auth>,
     pub nats: NatsSettings,
     pub owner_heartbeat: Duration,
     pub passivate_after: Duration,
@@ -132,8 +139,11 @@ impl Settings {
         }
         let environment = config::Environment::with_prefix(PREFIX).prefix_separator("_").separator("__");
         let environment = environment.try_parsing(true).list_separator(",").with_list_parse_key("roles");
-        let environment = environment.source(Some(variables(std::env::vars())));
-        Ok(sources.add_source(environment).build()?.try_deserialize()?)
+        let (text, other) = variables(std::env::vars());
+        // A secret of digits is no number.
+        let verbatim = config::Environment::with_prefix(PREFIX).prefix_separator("_").separator("__");
+        let sources = sources.add_source(environment.source(Some(other))).add_source(verbatim.source(Some(text)));
+        Ok(sources.build()?.try_deserialize()?)
     }
 
     /// Checks every key.
@@ -172,6 +182,7 @@ impl Settings {
                 bad("http.addr", format!("`{}` must be an address as 127.0.0.1:8080: {e}", self.http.addr))
             })?,
             insecure: self.http.insecure,
+            auth: self.auth.check()?,
             owner_heartbeat: seconds("tracker.heartbeat_s", self.tracker.heartbeat_s, 60)?,
             passivate_after: seconds("tracker.passivate_after_s", self.tracker.passivate_after_s, 86_400)?,
             client_heartbeat: seconds("bridge.heartbeat_s", self.bridge.heartbeat_s, 60)?,
@@ -187,15 +198,20 @@ const MOST_LOG_MIB: u64 = 1 << 30;
 /// What a setting's name in the environment begins with.
 const PREFIX: &str = "TRUNKLINE";
 
-/// The variables that are settings. Others with our prefix are somebody else's: those that `nats.conf` refers to, and the
-/// command line's own.
-fn variables(all: impl Iterator<Item = (String, String)>) -> std::collections::HashMap<String, String> {
-    const KEYS: [&str; 7] = ["CELL", "DATA", "ROLES", "HTTP", "NATS", "TRACKER", "BRIDGE"];
-    let is_setting = |name: &str| {
-        let key = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('_'));
-        key.is_some_and(|key| KEYS.contains(&key.split("__").next().unwrap_or_default()))
-    };
-    all.filter(|(name, _)| is_setting(name)).collect()
+type Variables = std::collections::HashMap<String, String>;
+
+/// The variables that are settings: those that are text whatever they look like, and the others. Others with our prefix are
+/// somebody else's: those that `nats.conf` refers to, and the command line's own.
+fn variables(all: impl Iterator<Item = (String, String)>) -> (Variables, Variables) {
+    const KEYS: [&str; 8] = ["CELL", "DATA", "ROLES", "HTTP", "NATS", "TRACKER", "BRIDGE", "AUTH"];
+    const TEXT: [&str; 2] = ["AUTH__SECRET", "AUTH__SECRET_FILE"];
+    fn key(name: &str) -> Option<&str> {
+        name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('_'))
+    }
+    let is_setting =
+        |name: &str| key(name).is_some_and(|key| KEYS.contains(&key.split("__").next().unwrap_or_default()));
+    let is_text = |name: &str| key(name).is_some_and(|key| TEXT.contains(&key));
+    all.filter(|(name, _)| is_setting(name)).partition(|(name, _)| is_text(name))
 }
 
 /// The search path for programs, as the environment has it.
@@ -216,11 +232,13 @@ mod tests {
 
     #[test]
     fn only_settings_are_taken_from_the_environment() {
-        let all = ["TRUNKLINE_HTTP__ADDR", "TRUNKLINE_LOG", "TRUNKLINE_NATS_TOKEN", "TRUNKLINE_CELL", "PATH"];
-        let taken = variables(all.into_iter().map(|name| (name.to_owned(), String::new())));
-        let mut names: Vec<_> = taken.keys().map(String::as_str).collect();
+        let all = ["HTTP__ADDR", "LOG", "NATS_TOKEN", "CELL", "TOKEN", "AUTH__SECRET", "AUTH__LEEWAY_S"];
+        let all = all.map(|name| format!("TRUNKLINE_{name}")).into_iter().chain(["PATH".to_owned()]);
+        let (text, other) = variables(all.map(|name| (name, String::new())));
+        let mut names: Vec<_> = other.keys().map(String::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["TRUNKLINE_CELL", "TRUNKLINE_HTTP__ADDR"]);
+        assert_eq!(names, ["TRUNKLINE_AUTH__LEEWAY_S", "TRUNKLINE_CELL", "TRUNKLINE_HTTP__ADDR"]);
+        assert_eq!(text.keys().collect::<Vec<_>>(), ["TRUNKLINE_AUTH__SECRET"]);
     }
 
     #[test]

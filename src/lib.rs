@@ -5,6 +5,7 @@
 
 pub mod actors;
 pub mod app;
+pub mod auth;
 pub mod bridge;
 pub mod cli;
 pub mod clock;

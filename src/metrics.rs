@@ -36,6 +36,12 @@ label!(
     CloseReason { reason }
 );
 
+label!(
+    /// What became of a token: `good`, `malformed`, `signature`, `expired`, `not_yet`, `claim`, `revoked`, `unavailable`.
+    /// What became of a fetch of an issuer's keys: `good`, `failed`.
+    OutcomeLabel { outcome }
+);
+
 /// All of them; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -69,6 +75,8 @@ pub struct Metrics {
     pub connections_closed: Family<CloseReason, Counter>,
     pub hub_resyncs: Counter,
     pub hub_confirmations: Counter,
+    pub tokens: Family<OutcomeLabel, Counter>,
+    pub jwks_fetches: Family<OutcomeLabel, Counter>,
 }
 
 fn latency() -> Histogram {
@@ -160,6 +168,8 @@ impl Default for Metrics {
                 "Times the hub read a final order that its owner's heartbeats leave out, to confirm it",
                 Counter::default()
             ),
+            tokens: register!("tokens", "Tokens looked at, by what became of them", Family::default()),
+            jwks_fetches: register!("jwks_fetches", "Fetches of issuers' keys", Family::default()),
             registry: Arc::new(registry),
         }
     }

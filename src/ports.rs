@@ -6,11 +6,17 @@ use crate::{
         CellClock, CellId, OrderId, RiderId, UnixMillis,
         effect::{Revision, Row, TimerKind},
     },
-    wire::{access::Principal, answer::Outcome, log::Batch, query, update::OwnDelta},
+    wire::{
+        access::{Principal, Role},
+        answer::Outcome,
+        log::Batch,
+        query,
+        update::OwnDelta,
+    },
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// The store refused or is gone. The cell stops: what isn't stored must not be published.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -64,20 +70,37 @@ pub trait Authenticator: Send + Sync + std::fmt::Debug + 'static {
     fn authenticate(&self, token: &str) -> BoxFuture<'static, Result<Principal, TokenError>>;
 }
 
-/// What a share link grants: one order, for a time.
+/// What a token is to say; who signs adds issuer, audience and time of issue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShareGrant {
-    /// The link's own id, under which it is revoked.
-    pub share: String,
-    pub order: OrderId,
-    pub cell: CellId,
-    pub issued_at: UnixMillis,
+pub struct Claims {
+    pub role: Role,
+    /// The user, rider, warehouse, shop or operator; of a share link, who shared it.
+    pub sub: String,
+    /// Cells that it may ask about; `None` for all that the issuer may grant.
+    pub cells: Option<BTreeSet<CellId>>,
+    /// The one order of a share link, and the link's own id; nobody else's.
+    pub order: Option<OrderId>,
+    pub jti: Option<String>,
+    /// By the wall clock, as is the end; rounded to whole seconds outwards.
+    pub not_before: Option<UnixMillis>,
     pub expires_at: UnixMillis,
 }
 
-/// Signs share links. The same grant gives the same token where the key's algorithm is deterministic (all of ours are).
-pub trait ShareSigner: Send + Sync + std::fmt::Debug + 'static {
-    fn sign(&self, grant: &ShareGrant) -> Result<String, TokenError>;
+/// Why there is no token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    #[error("no key is configured to sign with (`sign = true`)")]
+    NoKey,
+    /// This server itself wouldn't take such a token.
+    #[error(transparent)]
+    Refused(#[from] TokenError),
+    #[error("signing: {0}")]
+    Failed(String),
+}
+
+/// Makes tokens that the [`Authenticator`] beside it takes.
+pub trait TokenSigner: Send + Sync + std::fmt::Debug + 'static {
+    fn sign(&self, claims: &Claims) -> Result<String, SignError>;
 }
 
 /// Takes the log's batches, in order. Waits while too much is in flight; that is the feed's only back-pressure.

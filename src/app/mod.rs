@@ -10,6 +10,7 @@ mod tracker;
 pub use rebuild::{RebuildOptions, rebuild};
 
 use crate::{
+    auth::{self, Tokens},
     bridge::{self, Bridge, gate::Gate},
     config::Config,
     metrics::Metrics,
@@ -18,7 +19,7 @@ use crate::{
         server::{Launch, NatsServer},
     },
 };
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracker::Tracker;
 
@@ -33,6 +34,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(20);
 pub enum AppError {
     #[error(transparent)]
     Bind(#[from] bridge::BindError),
+    #[error(transparent)]
+    Auth(#[from] auth::AuthError),
     #[error("listening on {addr}: {source}")]
     Listen { addr: SocketAddr, source: std::io::Error },
     #[error(transparent)]
@@ -67,6 +70,8 @@ pub struct App {
     nats_server: Option<NatsServer>,
     tracker: Option<Tracker>,
     bridge: Option<Bridge>,
+    /// Checks clients' tokens; `None` where they need none, and where there are no clients.
+    tokens: Option<Tokens>,
     config: Config,
     /// Ends the bridge.
     bridge_stop: CancellationToken,
@@ -78,8 +83,17 @@ pub struct App {
 impl App {
     /// Starts everything that the configuration names. Nothing is left running if something fails.
     pub async fn start(config: Config) -> Result<Self, AppError> {
-        bridge::check_bind(config.http, config.insecure)?;
+        check(&config)?;
         let metrics = Metrics::default();
+        let (bridge_stop, bridge_tasks) = (CancellationToken::new(), TaskTracker::new());
+        let tokens = match &config.auth {
+            Some(auth) if config.bridge => {
+                let (options, time) = (auth::Options::default(), auth::Time::machine());
+                let (tasks, stop) = (bridge_tasks.clone(), bridge_stop.clone());
+                Some(Tokens::start(auth, options, time, metrics.clone(), tasks, stop)?)
+            }
+            Some(_) | None => None,
+        };
         let server_tasks = TaskTracker::new();
         let nats_server = start_nats(&config, &server_tasks).await?;
         let nats_url = match (&nats_server, &config.nats.url) {
@@ -97,9 +111,10 @@ impl App {
             nats_server,
             tracker,
             bridge: None,
+            tokens,
             config: config.clone(),
-            bridge_stop: CancellationToken::new(),
-            bridge_tasks: TaskTracker::new(),
+            bridge_stop,
+            bridge_tasks,
             server_tasks,
             metrics,
         };
@@ -141,6 +156,11 @@ impl App {
         if let Some(bridge) = &self.bridge {
             bridge.set_heartbeat(config.client_heartbeat);
         }
+        if let (Some(tokens), Some(auth)) = (&self.tokens, &config.auth)
+            && let Err(error) = tokens.reload(auth)
+        {
+            tracing::error!(%error, "the keys stay as they were");
+        }
         self.config = config;
     }
 
@@ -170,9 +190,15 @@ impl App {
         let js = nats::client::jetstream(&client);
         let mut options = bridge::Options { heartbeat: config.client_heartbeat, ..bridge::Options::default() };
         options.hub.owner_heartbeat = config.owner_heartbeat;
+        if let Some(auth) = &config.auth {
+            options.expiry_grace = auth.expiry_grace;
+        }
+        let gate = match &self.tokens {
+            Some(tokens) => Gate::closed(Arc::new(tokens.clone()), Arc::new(tokens.signer())),
+            None => Gate::insecure(),
+        };
         let (tasks, stop) = (self.bridge_tasks.clone(), self.bridge_stop.clone());
-        let bridge =
-            Bridge::new(options, Gate::insecure(), client, js, config.cell.clone(), self.metrics.clone(), tasks, stop);
+        let bridge = Bridge::new(options, gate, client, js, config.cell.clone(), self.metrics.clone(), tasks, stop);
         if let Some(tracker) = &self.tracker {
             tracker.report_to(bridge.health(), &self.bridge_tasks, self.bridge_stop.clone());
         }
@@ -180,6 +206,15 @@ impl App {
         let listener = tokio::net::TcpListener::bind(config.http).await.map_err(listen)?;
         let addr = listener.local_addr().map_err(listen)?;
         self.http = Some(addr);
+        match (self.tokens.is_some(), addr.ip().to_canonical().is_loopback()) {
+            (false, _) => {
+                tracing::warn!("serving without tokens: whoever reaches this address sees and does everything")
+            }
+            (true, false) => {
+                tracing::warn!("tokens cross the network in the clear: put a proxy that speaks TLS in front")
+            }
+            (true, true) => {}
+        }
         let serving = bridge.clone();
         self.bridge_tasks.spawn(async move { serving.serve(listener).await });
         self.bridge = Some(bridge);
@@ -192,6 +227,16 @@ impl App {
         );
         Ok(())
     }
+}
+
+/// What can be said of a configuration before anything is started: whether clients may be served as it says, and whether the
+/// keys are good.
+pub fn check(config: &Config) -> Result<(), AppError> {
+    if config.bridge {
+        bridge::check_bind(config.http, config.auth.is_some(), config.insecure)?;
+    }
+    config.auth.iter().try_for_each(auth::check)?;
+    Ok(())
 }
 
 /// Our own nats-server, unless the configuration names one.

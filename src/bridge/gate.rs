@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clock,
     geo::Datum,
-    ports::{Authenticator, ShareSigner, TokenError},
+    ports::{Authenticator, TokenError, TokenSigner},
     wire::{
         FieldError,
         access::{Principal, Reach, Right, Role},
@@ -43,7 +43,8 @@ const MAX_TOKEN: usize = 8 << 10;
 pub struct Gate {
     /// `None`: no tokens are known.
     pub tokens: Option<Arc<dyn Authenticator>>,
-    pub shares: Option<Arc<dyn ShareSigner>>,
+    /// Makes the tokens of share links. Without a key to sign with it refuses.
+    pub signer: Option<Arc<dyn TokenSigner>>,
     /// Believe who comes without a token.
     pub insecure: bool,
 }
@@ -51,7 +52,12 @@ pub struct Gate {
 impl Gate {
     /// Everybody is believed: for tests and for a node on loopback.
     pub fn insecure() -> Self {
-        Self { tokens: None, shares: None, insecure: true }
+        Self { tokens: None, signer: None, insecure: true }
+    }
+
+    /// Nobody gets in without a token.
+    pub fn closed(tokens: Arc<dyn Authenticator>, signer: Arc<dyn TokenSigner>) -> Self {
+        Self { tokens: Some(tokens), signer: Some(signer), insecure: false }
     }
 
     /// Who holds this token. Whether a share link was revoked is asked elsewhere.

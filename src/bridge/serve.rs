@@ -24,17 +24,31 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-/// Another address than loopback was asked for.
+/// Why clients aren't served at this address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0} is not a loopback address: roles are taken from the query string without proof, so whoever reaches this \
-     address sees and does everything; bind to 127.0.0.1, or say --insecure"
-)]
-pub struct BindError(pub SocketAddr);
+pub enum BindError {
+    #[error(
+        "no keys are configured by which clients could prove who they are: set TRUNKLINE_AUTH__SECRET (32 bytes or more) or \
+         [[auth.issuers]] (`trunkline token keygen` makes keys), or say --insecure to serve without tokens on loopback"
+    )]
+    NoKeys,
+    #[error(
+        "--insecure serves without tokens, so only on loopback, which {0} is not: bind to 127.0.0.1, or configure keys"
+    )]
+    NotLoopback(SocketAddr),
+    #[error("keys are configured, so tokens are asked for: leave out --insecure (`http.insecure`), or the keys")]
+    Both,
+}
 
-/// Refuses an address that others can reach, unless told that this is meant.
-pub fn check_bind(addr: SocketAddr, insecure: bool) -> Result<(), BindError> {
-    if insecure || addr.ip().to_canonical().is_loopback() { Ok(()) } else { Err(BindError(addr)) }
+/// Refuses to serve without tokens unless told that this is meant, and then on loopback only. `tokens`: whether there are keys.
+pub fn check_bind(addr: SocketAddr, tokens: bool, insecure: bool) -> Result<(), BindError> {
+    match (tokens, insecure) {
+        (true, true) => Err(BindError::Both),
+        (true, false) => Ok(()),
+        (false, false) => Err(BindError::NoKeys),
+        (false, true) if addr.ip().to_canonical().is_loopback() => Ok(()),
+        (false, true) => Err(BindError::NotLoopback(addr)),
+    }
 }
 
 pub(super) async fn serve(bridge: Arc<Inner>, router: Router, listener: TcpListener) {
@@ -123,13 +137,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn others_than_loopback_need_the_word() {
-        for (addr, ok) in
+    fn tokens_or_the_word_and_the_word_on_loopback_only() {
+        for (addr, loopback) in
             [("127.0.0.1:1", true), ("[::1]:1", true), ("[::ffff:127.0.0.1]:1", true), ("0.0.0.0:1", false)]
         {
             let addr = addr.parse().unwrap();
-            assert_eq!(check_bind(addr, false).is_ok(), ok, "{addr}");
-            assert!(check_bind(addr, true).is_ok());
+            assert_eq!(check_bind(addr, true, false), Ok(()));
+            assert_eq!(check_bind(addr, false, false), Err(BindError::NoKeys));
+            assert_eq!(check_bind(addr, true, true), Err(BindError::Both));
+            let expected = if loopback { Ok(()) } else { Err(BindError::NotLoopback(addr)) };
+            assert_eq!(check_bind(addr, false, true), expected);
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use super::LogFilter;
 use crate::{
-    app::App,
-    bridge::check_bind,
-    config::{Change, ConfigError, Settings},
+    app::{self, App},
+    config::{Change, Config, Settings},
 };
 use clap::Args;
 use std::{path::PathBuf, pin::pin, process::ExitCode};
@@ -32,7 +31,7 @@ pub(super) struct ServeArgs {
     /// `tracker`, `bridge` or both.
     #[arg(long, value_delimiter = ',')]
     roles: Option<Vec<String>>,
-    /// Listen on an address that isn't loopback although there is no authentication yet.
+    /// Serve clients without tokens: on loopback only, and only where no keys are configured.
     #[arg(long)]
     insecure: bool,
     /// Check the settings, print those in force (secrets masked) and end.
@@ -42,7 +41,7 @@ pub(super) struct ServeArgs {
 
 impl ServeArgs {
     /// The settings as file, environment and flags have them now.
-    fn settings(&self) -> Result<Settings, ConfigError> {
+    fn settings(&self) -> anyhow::Result<Settings> {
         let mut settings = Settings::read(self.config.as_deref())?;
         let or = |flag: &Option<String>, file: String| flag.clone().unwrap_or(file);
         settings.http.addr = or(&self.http, settings.http.addr);
@@ -58,9 +57,8 @@ impl ServeArgs {
 /// Runs until it is interrupted; reads the settings again at SIGHUP.
 pub(super) async fn run(args: ServeArgs, log: LogFilter) -> anyhow::Result<ExitCode> {
     let settings = args.settings()?;
-    let config = settings.clone().check()?;
+    let config = checked(&settings)?;
     if args.check {
-        check_bind(config.http, config.insecure)?;
         print(&settings);
         return Ok(ExitCode::SUCCESS);
     }
@@ -80,6 +78,13 @@ pub(super) async fn run(args: ServeArgs, log: LogFilter) -> anyhow::Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
+/// Settings that a node could be started with.
+fn checked(settings: &Settings) -> anyhow::Result<Config> {
+    let config = settings.clone().check()?;
+    app::check(&config)?;
+    Ok(config)
+}
+
 struct Running {
     app: App,
     /// In force.
@@ -90,10 +95,15 @@ struct Running {
 impl Running {
     /// Takes over what a running node can. Settings that don't pass their check change nothing at all.
     async fn reload(&mut self, args: &ServeArgs) {
-        let newer = args.settings().and_then(|newer| newer.clone().check().map(|_| newer));
-        let newer = match newer {
+        let newer = match args.settings().and_then(|newer| checked(&newer).map(|_| newer)) {
             Ok(newer) => newer,
             Err(error) => return tracing::error!(%error, "SIGHUP: nothing is changed"),
+        };
+        let settings = self.settings.clone().with_live(&newer);
+        // Of new keys beside an old `http.insecure`, say, both were good in their own company.
+        let config = match checked(&settings) {
+            Ok(config) => config,
+            Err(error) => return tracing::error!(%error, "SIGHUP: nothing is changed; this needs a restart"),
         };
         for Change { key, live } in self.settings.changes(&newer) {
             match live {
@@ -101,11 +111,7 @@ impl Running {
                 false => tracing::warn!(key, "SIGHUP: needs a restart, keeps its value"),
             }
         }
-        let settings = self.settings.clone().with_live(&newer);
-        match settings.clone().check() {
-            Ok(config) => self.app.reload(config).await,
-            Err(error) => return tracing::error!(%error, "SIGHUP: nothing is changed"),
-        }
+        self.app.reload(config).await;
         if let Err(error) = self.log.follow(&settings.log) {
             tracing::error!(%error, "SIGHUP: the log's filter stays as it was");
         }

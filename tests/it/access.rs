@@ -16,7 +16,7 @@ use tokio_tungstenite::{
 use trunkline::{
     bridge::{Options, gate::Gate},
     clock,
-    ports::{Authenticator, ShareGrant, ShareSigner, TokenError},
+    ports::{Authenticator, Claims, SignError, TokenError, TokenSigner},
     wire::access::Principal,
 };
 
@@ -40,9 +40,10 @@ impl Authenticator for Made {
     }
 }
 
-impl ShareSigner for Made {
-    fn sign(&self, grant: &ShareGrant) -> Result<String, TokenError> {
-        Ok(format!("shared-{}-{}-{}", grant.share, grant.expires_at.0, grant.order))
+impl TokenSigner for Made {
+    fn sign(&self, claims: &Claims) -> Result<String, SignError> {
+        let (share, order) = (claims.jti.as_ref().unwrap(), claims.order.as_ref().unwrap());
+        Ok(format!("shared-{share}-{}-{order}", claims.expires_at.0))
     }
 }
 
@@ -53,7 +54,7 @@ pub fn token(role: &str, id: &str, lifetime_ms: i64) -> String {
 pub const HOUR: i64 = 3_600_000;
 
 pub fn gate() -> Gate {
-    Gate { tokens: Some(Arc::new(Made)), shares: Some(Arc::new(Made)), insecure: false }
+    Gate::closed(Arc::new(Made), Arc::new(Made))
 }
 
 pub fn options() -> Options {

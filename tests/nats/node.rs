@@ -28,6 +28,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) fn settings(data: &Path, nats: &str) -> Settings {
     let mut settings = Settings { data: data.to_owned(), ..Settings::default() };
     settings.http.addr = "127.0.0.1:0".into();
+    settings.http.insecure = true;
     settings.nats.url = Some(nats.to_owned());
     settings.tracker.heartbeat_s = 1;
     settings.bridge.heartbeat_s = 1;
@@ -97,7 +98,7 @@ impl Program {
             .arg("-c")
             .arg(format!("{wrap} exec \"$0\" \"$@\""))
             .arg(env!("CARGO_BIN_EXE_trunkline"))
-            .args(["serve", "--http", &addr, "--nats", nats, "--roles", roles, "--data"])
+            .args(["serve", "--http", &addr, "--nats", nats, "--roles", roles, "--insecure", "--data"])
             .arg(data)
             .envs([("TRUNKLINE_TRACKER__HEARTBEAT_S", "1"), ("TRUNKLINE_BRIDGE__HEARTBEAT_S", "1")])
             .stdin(Stdio::null())

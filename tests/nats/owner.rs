@@ -14,8 +14,8 @@ use trunkline::{
     wire::{
         answer::{Acceptance, Outcome},
         query::{
-            CellState, Deltas, DeltasQuery, ListQuery, OrderPage, OrderQuery, Reply, RiderQuery, RiderState, Snapshot,
-            TrackPage, TrackQuery,
+            CellState, Deltas, DeltasQuery, ListQuery, NearRiders, NearestQuery, OrderPage, OrderQuery, Reply,
+            RiderPage, RiderQuery, RiderState, RidersQuery, Snapshot, TrackPage, TrackQuery,
         },
         update::{OwnDelta, Update},
     },
@@ -49,6 +49,12 @@ impl Owner for Fixed {
     }
     fn rider(&self, _: RiderQuery) -> BoxFuture<'static, Reply<RiderState>> {
         given(Reply::NotFound)
+    }
+    fn nearest(&self, _: NearestQuery) -> BoxFuture<'static, Reply<NearRiders>> {
+        given(Reply::Ok(NearRiders { riders: vec![] }))
+    }
+    fn riders(&self, _: RidersQuery) -> BoxFuture<'static, Reply<RiderPage>> {
+        given(Reply::Ok(RiderPage { riders: vec![], next: None }))
     }
     fn cell(&self) -> BoxFuture<'static, Reply<CellState>> {
         given(Reply::Ok(CellState { epoch: 3, cursor: 7, cell_time_ms: UnixMillis(1), clock_scale: 1 }))

@@ -109,7 +109,8 @@ async fn a_running_node_takes_over_what_it_can_and_says_what_it_cannot() {
 async fn check_prints_what_is_in_force_without_secrets_and_starts_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("trunkline.toml");
-    std::fs::write(&file, "cell = \"north\"\n[nats]\nurl = \"nats://me:hush@127.0.0.1:1\"\n").unwrap();
+    std::fs::write(&file, "cell = \"north\"\n[nats]\nurl = \"nats://me:hush@127.0.0.1:1\"\n[http]\ninsecure = true\n")
+        .unwrap();
     let check = |more: &'static [&'static str]| {
         let mut command = program();
         command.env("TRUNKLINE_TRACKER__HEARTBEAT_S", "7").args(["serve", "--check", "--config"]).arg(&file).args(more);

@@ -14,10 +14,10 @@ use crate::{
     },
     clock,
     domain::{Operator, OperatorKind, OrderId, UnixMillis},
-    ports::ShareGrant,
+    ports::{Claims, SignError},
     wire::{
         FieldError,
-        access::Right,
+        access::{Right, Role},
         command::{check_key, hex, key_id},
         parse_json,
         problem::Problem,
@@ -70,6 +70,12 @@ pub(super) struct List {
     shares: Vec<Listed>,
 }
 
+impl From<SignError> for Problem {
+    fn from(error: SignError) -> Self {
+        Self::new(503, "no_keys", "This server can't sign links").with_detail(error.to_string())
+    }
+}
+
 impl From<ShareError> for Problem {
     fn from(error: ShareError) -> Self {
         let detail = error.to_string();
@@ -110,10 +116,7 @@ pub(super) async fn make(
         return Err(FieldError::new("expires_in_s", format!("must be 1 to {MAX_EXPIRES_IN_S} seconds")).into());
     }
     bridge.order_for(&who, Right::Share, OrderQuery { order: order.clone() }).await?;
-    let Some(signer) = &bridge.gate.shares else {
-        let problem = Problem::new(503, "no_keys", "This server has no key to sign links with");
-        return Err(problem.with_detail("it runs without keys").into());
-    };
+    let Some(signer) = &bridge.gate.signer else { return Err(SignError::NoKey.into()) };
     let by = who.publisher();
     // A customer publishes nothing to the log, so the log's publishers know none: here its whole name is the scope.
     let scope = Operator { kind: OperatorKind::System, id: by.as_str().into() };
@@ -126,9 +129,15 @@ pub(super) async fn make(
         return Err(problem.with_detail("another link needs another key").into());
     }
     let expires_at_ms = made.expires_at_ms;
-    let (cell, issued_at, expires_at) = (bridge.cell.clone(), made.created_at_ms, expires_at_ms);
-    let token = signer.sign(&ShareGrant { share: share.clone(), order, cell, issued_at, expires_at });
-    let token = token.map_err(Problem::from)?;
+    let token = signer.sign(&Claims {
+        role: Role::Shared,
+        sub: who.id.to_string(),
+        cells: Some([bridge.cell.clone()].into()),
+        order: Some(order),
+        jti: Some(share.clone()),
+        not_before: None,
+        expires_at: expires_at_ms,
+    })?;
     Ok((StatusCode::CREATED, axum::Json(Made { share, token, expires_at_ms })).into_response())
 }
 

@@ -50,7 +50,7 @@ impl Node {
     fn start(nats: &NatsServer, data: &Path, roles: &str) -> anyhow::Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["--log", "warn", "serve", "--roles", roles, "--nats", &nats.url()]);
+        command.args(["--log", "warn", "serve", "--insecure", "--roles", roles, "--nats", &nats.url()]);
         command.args(["--http", &format!("127.0.0.1:{port}"), "--data"]).arg(data);
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let process = command.spawn()?;

@@ -60,6 +60,7 @@ pub(super) fn config(nats_url: &str, data: &Path, roles: &[&str]) -> anyhow::Res
     let mut settings = Settings { data: data.to_owned(), ..Settings::default() };
     settings.nats.url = Some(nats_url.to_owned());
     settings.http.addr = "127.0.0.1:0".into();
+    settings.http.insecure = true;
     settings.roles = roles.iter().map(|&role| role.to_owned()).collect();
     Ok(settings.check()?)
 }
