@@ -114,7 +114,7 @@ impl Shop {
         let warehouse = self.rng.random_range(0..3);
         let at = UnixMillis(self.now());
         let facts = Facts {
-            user: "u".parse().unwrap(),
+            user: format!("u{}", self.seq % 2).parse().unwrap(),
             cell: CellId::default(),
             warehouse: Place {
                 id: format!("w{warehouse}").parse().unwrap(),

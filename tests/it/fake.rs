@@ -63,6 +63,8 @@ struct World {
     answers: Option<mpsc::UnboundedSender<(String, Bytes)>>,
     mode: Mode,
     reads: usize,
+    /// Questions for lists and places, as JSON.
+    asked: Vec<Value>,
     down: bool,
 }
 
@@ -113,6 +115,11 @@ impl Fake {
 
     pub fn reads(&self) -> usize {
         self.0.lock().reads
+    }
+
+    /// Takes the questions for lists and places.
+    pub fn asked(&self) -> Vec<Value> {
+        std::mem::take(&mut self.0.lock().asked)
     }
 
     pub fn set_mode(&self, mode: Mode) {
@@ -173,6 +180,11 @@ fn now<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
     Box::pin(ready(value))
 }
 
+fn rider_at(lat: f64, lon: f64) -> RiderState {
+    let position = json!({"lat": lat, "lon": lon, "fix_time_ms": 1});
+    RiderState { rider: "r1".parse().unwrap(), on_shift: true, position: Some(position), stops: Vec::new() }
+}
+
 impl SnapshotSource for Fake {
     fn order(&self, ask: OrderQuery) -> BoxFuture<'static, Found<Snapshot>> {
         let world = self.0.clone();
@@ -213,11 +225,10 @@ impl SnapshotSource for Fake {
     }
 
     fn orders(&self, ask: ListQuery) -> BoxFuture<'static, Found<OrderPage>> {
-        let world = self.0.lock();
-        let all = world
-            .orders
-            .values()
-            .filter(|o| ask.status.is_empty() || ask.status.iter().any(|s| o.state["status"] == s.code()));
+        let mut world = self.0.lock();
+        world.asked.push(serde_json::to_value(&ask).unwrap());
+        let asked_for = |o: &&Owned| ask.status.is_empty() || ask.status.iter().any(|s| o.state["status"] == s.code());
+        let all = world.orders.values().filter(asked_for);
         let orders = all
             .map(|o| Snapshot { epoch: o.epoch, version: o.version, at_ms: UnixMillis(0), state: o.state.clone() })
             .collect();
@@ -233,12 +244,16 @@ impl SnapshotSource for Fake {
         now(Err(SourceError::Unavailable("the log begins after the cursor".into())))
     }
 
-    fn nearest(&self, _: NearestQuery) -> BoxFuture<'static, Found<NearRiders>> {
-        now(Ok(Some(NearRiders { riders: Vec::new() })))
+    fn nearest(&self, ask: NearestQuery) -> BoxFuture<'static, Found<NearRiders>> {
+        self.0.lock().asked.push(serde_json::to_value(&ask).unwrap());
+        let near = NearRider { state: rider_at(ask.lat, ask.lon), distance_m: 0.0 };
+        now(Ok(Some(NearRiders { riders: vec![near] })))
     }
 
-    fn riders(&self, _: RidersQuery) -> BoxFuture<'static, Found<RiderPage>> {
-        now(Ok(Some(RiderPage { riders: Vec::new(), next: None })))
+    fn riders(&self, ask: RidersQuery) -> BoxFuture<'static, Found<RiderPage>> {
+        self.0.lock().asked.push(serde_json::to_value(&ask).unwrap());
+        let rider = rider_at(31.2, 121.5);
+        now(Ok(Some(RiderPage { next: Some(rider.rider.clone()), riders: vec![rider] })))
     }
 
     fn cell(&self) -> BoxFuture<'static, Found<CellState>> {

@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests")]
 
 mod access;
+mod api;
 mod fake;
 mod frames;
 mod hub;

@@ -15,6 +15,7 @@ mod outbox;
 mod owner;
 mod ownership_full_disk;
 mod ownership_restart;
+mod places;
 mod reload;
 mod screen;
 mod server;
