@@ -1,7 +1,7 @@
 //! New keys, as files that the configuration names.
 
 use crate::config::auth::Algorithm;
-use ed25519_dalek::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _, spki::der::pem::LineEnding};
+use ed25519_dalek::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _, KeypairBytes, spki::der::pem::LineEnding};
 use rand::{TryRngCore, rngs::OsRng};
 use rsa::{RsaPrivateKey, rand_core};
 use std::{
@@ -51,7 +51,9 @@ pub fn make(alg: Algorithm, kid: &str, dir: &Path) -> Result<Made, KeygenError> 
         Algorithm::Hs256 => ("secret", hex(&random::<32>()?) + "\n", None),
         Algorithm::EdDsa => {
             let key = ed25519_dalek::SigningKey::from_bytes(&random()?);
-            let private = key.to_pkcs8_pem(LineEnding::LF).map_err(|error| made(&error))?;
+            // Without the public half, which many programs don't expect there (RFC 5958 against RFC 8410).
+            let alone = KeypairBytes { secret_key: key.to_bytes(), public_key: None };
+            let private = alone.to_pkcs8_pem(LineEnding::LF).map_err(|error| made(&error))?;
             let public = key.verifying_key().to_public_key_pem(LineEnding::LF).map_err(|error| made(&error))?;
             ("private.pem", private.to_string(), Some(public))
         }

@@ -1,4 +1,4 @@
-//! The command line. `serve`, `doctor`, `bench`, `backup`, `restore` and `dead` are for who runs the product; the others
+//! The command line. `serve`, `token`, `doctor`, `bench`, `backup`, `restore` and `dead` are for who runs the product; the others
 //! act as the outside world and talk to it only over HTTP, WebSocket and NATS.
 
 mod backup;
@@ -9,6 +9,7 @@ pub mod import;
 pub mod outside;
 mod serve;
 pub mod simulate;
+mod token;
 pub mod watch;
 
 use clap::{Parser, Subcommand};
@@ -33,6 +34,8 @@ struct Arguments {
 enum Command {
     /// Run a node: own a cell, serve clients, or both.
     Serve(serve::ServeArgs),
+    /// Make tokens and keys, and look into tokens.
+    Token(Box<token::TokenArgs>),
     /// Play recorded tracks into a running system, as riders with orders.
     Import(Box<import::ImportArgs>),
     /// Drive a running system with a simulated city.
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
     let ended = runtime.block_on(async {
         match command {
             Command::Serve(args) => serve::run(args, log).await,
+            Command::Token(args) => token::run(*args).await,
             Command::Import(args) => import::run(*args).await,
             Command::Simulate(args) => simulate::run(args).await,
             Command::Watch(args) => watch::run(args).await,
