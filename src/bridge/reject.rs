@@ -1,7 +1,7 @@
 //! Every error over HTTP as `application/problem+json`, axum's own included, and the extractors that see to it.
 
 use super::{Inner, params::Params, source::SourceError};
-use crate::wire::{FieldError, header, problem::Problem};
+use crate::wire::{FieldError, command::check_key, header, problem::Problem};
 use axum::{
     extract::{FromRequest, FromRequestParts, Request, path::ErrorKind, rejection::PathRejection},
     http::{
@@ -178,17 +178,17 @@ impl FromRequest<Arc<Inner>> for Json {
     }
 }
 
-/// The idempotency key, if there is one; [`crate::wire::command::check_key`] judges it.
+/// The idempotency key, if there is one, checked; which routes can't do without says [`check_key`] there.
 #[derive(Debug)]
 pub(super) struct Key(pub(super) Option<String>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Key {
     type Rejection = Rejection;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        let text = parts.headers.get(header::IDEMPOTENCY_KEY).map(|value| value.to_str().map(str::to_owned));
-        text.transpose()
-            .map(Self)
-            .map_err(|_| Problem::from(FieldError::new(header::IDEMPOTENCY_KEY, "must be printable ASCII")).into())
+        let Some(value) = parts.headers.get(header::IDEMPOTENCY_KEY) else { return Ok(Self(None)) };
+        let text = value.to_str().map_err(|_| FieldError::new(header::IDEMPOTENCY_KEY, "must be printable ASCII"))?;
+        // Where none is asked for, a bad one is still a slip, and would be taken for no key.
+        Ok(Self(Some(check_key(Some(text))?.to_owned())))
     }
 }
 

@@ -94,6 +94,7 @@ async fn what_the_edge_refuses_names_its_field_and_is_not_published() {
         ("/v1/orders/o1/assign", Some("k"), "{}".into(), 400, "rider"),
         ("/v1/warehouses/w1/orders/o1/stages/eaten", None, "".into(), 400, "stage"),
         ("/v1/riders/r1/fix", None, r#"{"lat":91,"lon":0,"fix_time_ms":1}"#.into(), 400, "lat"),
+        ("/v1/riders/r1/fix", Some(""), r#"{"lat":1,"lon":0,"fix_time_ms":1}"#.into(), 400, "Idempotency-Key"),
         ("/v1/riders/r1/fixes", None, many, 400, "fixes"),
         ("/v1/riders/r1/dance", None, "{}".into(), 404, "verb"),
     ] {

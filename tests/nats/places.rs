@@ -51,7 +51,7 @@ async fn riders_and_active_orders_are_found_by_place() {
     assert_eq!(paged(web, city, "riders", "/rider").await, ["r1", "r2"]);
     assert_eq!(paged(web, "/v1/riders?box=121.3,31.1,121.5,31.5", "riders", "/rider").await, ["r1", "r2", "r3"]);
     // A triangle whose box holds r2 as well: (31.20, 121.39), (31.20, 121.41), (31.202, 121.40).
-    let fence = polyline(&[(31.2, 121.39), (31.2, 121.41), (31.202, 121.4)]);
+    let fence = polyline(&[(3_120_000, 12_139_000), (3_120_000, 12_141_000), (3_120_200, 12_140_000)]);
     let found = web.get(&format!("/v1/riders?fence={fence}")).await.ok();
     assert_eq!(ids(&found, "riders", "/rider"), ["r1"]);
     // What a client whose map is in GCJ-02 asks about lies elsewhere in WGS-84, and is answered in GCJ-02.
@@ -89,12 +89,11 @@ async fn riders_and_active_orders_are_found_by_place() {
     node.stop().await;
 }
 
-/// Google's encoded polyline of precision 5, percent-encoded as far as a query needs it.
-fn polyline(points: &[(f64, f64)]) -> String {
+/// Google's encoded polyline of precision 5, percent-encoded, of points in units of 1e-5 degree.
+fn polyline(points: &[(i64, i64)]) -> String {
     let (mut text, mut last) = (String::new(), (0i64, 0i64));
     for (lat, lon) in points {
-        let here = ((lat * 1e5).round() as i64, (lon * 1e5).round() as i64);
-        for delta in [here.0 - last.0, here.1 - last.1] {
+        for delta in [lat - last.0, lon - last.1] {
             let mut value = if delta < 0 { !(delta << 1) } else { delta << 1 };
             while value >= 0x20 {
                 text.push(char::from(u8::try_from((0x20 | (value & 0x1f)) + 63).unwrap()));
@@ -102,7 +101,7 @@ fn polyline(points: &[(f64, f64)]) -> String {
             }
             text.push(char::from(u8::try_from(value + 63).unwrap()));
         }
-        last = here;
+        last = (*lat, *lon);
     }
     text.bytes().map(|b| format!("%{b:02X}")).collect()
 }

@@ -70,10 +70,15 @@ const OPTIONAL_BODIES: [&str; 6] = ["ShareBody", "PayBody", "CancelBody", "Unass
 /// What utoipa can't say at the type: bodies that may be left out.
 pub(super) fn finish(document: &mut utoipa::openapi::OpenApi) {
     for item in document.paths.paths.values_mut() {
-        let Some(body) = item.post.as_mut().and_then(|post| post.request_body.as_mut()) else { continue };
-        let name = body.content.values().find_map(|content| match &content.schema {
-            Some(RefOr::Ref(reference)) => reference.ref_location.rsplit('/').next(),
-            Some(RefOr::T(_)) | None => None,
+        let body = item.post.as_mut().and_then(|post| post.request_body.as_mut());
+        let Some(RefOr::T(body)) = body else { continue };
+        let schema = body.content.values().find_map(|content| match content {
+            RefOr::T(content) => content.schema.as_ref(),
+            RefOr::Ref(_) => None,
+        });
+        let name = schema.and_then(|schema| match schema {
+            RefOr::Ref(reference) => reference.ref_location.rsplit('/').next(),
+            RefOr::T(_) => None,
         });
         body.required = match name {
             Some(name) if OPTIONAL_BODIES.contains(&name) => Some(Required::False),
