@@ -9,6 +9,7 @@ use crate::{
     wire::{
         access::{Principal, Role},
         answer::Outcome,
+        board,
         log::Batch,
         query,
         update::OwnDelta,
@@ -136,6 +137,16 @@ pub trait Owner: Send + Sync + std::fmt::Debug + 'static {
     fn cell(&self) -> BoxFuture<'static, query::Reply<query::CellState>>;
     /// The committed version of every order that is active or was completed within the last hour: what heartbeats say.
     fn versions(&self) -> BoxFuture<'static, Vec<(OrderId, u64)>>;
+    /// A rider's whole document, which is announced at every change until some time after the last question.
+    fn rider_board(&self, ask: query::RiderQuery) -> BoxFuture<'static, query::Reply<board::RiderWord>>;
+    /// A page of the cell, of whose changes [`Self::cell_words`] tells until some time after the last question.
+    fn cell_board(&self, ask: board::CellQuery) -> BoxFuture<'static, query::Reply<board::CellPage>>;
+    /// The documents of riders that somebody asks for, to be said again.
+    fn rider_words(&self) -> Vec<board::RiderWord>;
+    /// What changed in the cell since the last call, while somebody asks.
+    fn cell_words(&self) -> Vec<board::CellWord>;
+    /// The cell's version, while somebody asks.
+    fn cell_heartbeat(&self) -> Option<board::CellWord>;
     /// This owner's epoch.
     fn epoch(&self) -> u64;
 }
@@ -237,6 +248,8 @@ pub struct OutboxItem {
 #[derive(Clone, Debug, Default)]
 pub struct Announcements {
     pub updates: Vec<(OrderId, OwnDelta)>,
+    /// Riders that changed, of those that somebody asks for.
+    pub riders: Vec<board::RiderWord>,
     /// Outcomes for those who named a reply subject.
     pub answers: Vec<(Arc<str>, Outcome)>,
     /// Orders whose timers changed, each with all that run now (due in cell time).

@@ -198,6 +198,8 @@ impl Work {
         }
         let announcements = Announcements {
             updates: self.updates.into_iter().map(|(_, order, update)| (order, update)).collect(),
+            // Known when it is committed.
+            riders: Vec::new(),
             answers,
             timers: self.timers.into_iter().collect(),
             clock: cell.head().clock,

@@ -58,17 +58,20 @@ impl CellHandle {
         let (committing, committed) = mpsc::channel(COMMITTING);
         let stopped = Arc::new(watch::channel(None).0);
         let hot = Arc::new(Hot::default());
-        hot.riders_committed(restored.riders.iter().map(|(id, rider)| (id.clone(), HotRider::from(rider))));
+        let begin = (options.epoch, restored.cursor, restored.head.clock.now());
+        hot.riders_committed(begin, restored.riders.iter().map(|(id, rider)| (id.clone(), HotRider::from(rider))));
         hot.rules_committed(restored.head.rules.max_orders_per_rider);
         let cursor = Arc::new(AtomicU64::new(restored.cursor));
         let cell_clock = Arc::new(Mutex::new(restored.head.clock));
         metrics.cell_serving.set(1);
+        let epoch = options.epoch;
         let actor =
             CellActor { options, store: store.clone(), metrics: metrics.clone(), committing, stopped: stopped.clone() };
         let (actor, _) = CellActor::spawn(None, actor, restored).await?;
         let committer = Committer {
             actor: actor.clone(),
             publish,
+            epoch,
             metrics: metrics.clone(),
             hot: hot.clone(),
             stopped: stopped.clone(),
@@ -148,6 +151,7 @@ impl Sink for CellHandle {
 struct Committer {
     actor: ActorRef<CellMessage>,
     publish: Arc<dyn Publish>,
+    epoch: u64,
     metrics: Metrics,
     hot: Arc<Hot>,
     stopped: Arc<watch::Sender<Option<String>>>,
@@ -161,7 +165,7 @@ impl Committer {
             let Committing {
                 number,
                 stored,
-                announcements,
+                mut announcements,
                 published,
                 riders,
                 max_orders_per_rider,
@@ -182,7 +186,7 @@ impl Committer {
             let now = announcements.clock.now();
             *self.clock.lock() = announcements.clock;
             self.hot.committed(published);
-            self.hot.riders_committed(riders);
+            announcements.riders = self.hot.riders_committed((self.epoch, cursor, now), riders);
             self.hot.rules_committed(max_orders_per_rider);
             self.publish.announce(announcements).await;
             if number % FORGET_EVERY == 0 {

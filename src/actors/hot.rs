@@ -1,13 +1,13 @@
 //! The committed state of the orders that are active or were completed within the last hour, and of all riders: what
 //! queries and heartbeats are served from, without asking an actor and without a disk.
 
-use super::order::Published;
+use super::{boards, interest::Interest, order::Published};
 use crate::{
     domain::{Facts, Live, OrderId, Position, RiderId, UnixMillis, cell::Rider, spatial::Spatial},
     geo::Point,
-    wire::{area::Region, doc, query::OrderCursor},
+    wire::{area::Region, board::RiderWord, doc, query::OrderCursor},
 };
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 use std::{
     collections::HashMap,
@@ -55,8 +55,8 @@ impl From<&Rider> for HotRider {
 
 /// Active ones are found by where they go and by where they are.
 #[derive(Debug, Default)]
-struct Orders {
-    known: HashMap<OrderId, HotOrder>,
+pub(super) struct Orders {
+    pub(super) known: HashMap<OrderId, HotOrder>,
     destinations: Spatial<OrderId>,
     positions: Spatial<OrderId>,
 }
@@ -82,18 +82,23 @@ impl Orders {
 }
 
 #[derive(Debug, Default)]
-struct Riders {
-    known: HashMap<RiderId, HotRider>,
+pub(super) struct Riders {
+    pub(super) known: HashMap<RiderId, HotRider>,
     places: Spatial<RiderId>,
+    /// Place in the log and cell time of the last commit that is in here.
+    pub(super) cursor: u64,
+    pub(super) at: UnixMillis,
 }
 
 /// See the module. Written after each commit, read by many.
 #[derive(Debug, Default)]
 pub struct Hot {
-    orders: RwLock<Orders>,
-    riders: RwLock<Riders>,
+    pub(super) orders: RwLock<Orders>,
+    pub(super) riders: RwLock<Riders>,
     /// By the rules that are in force.
     max_orders_per_rider: AtomicU32,
+    /// Taken while one of the others is held, or by itself.
+    pub(super) interest: Mutex<Interest>,
 }
 
 impl Hot {
@@ -114,6 +119,7 @@ impl Hot {
     pub fn seed(&self, id: OrderId, order: HotOrder) {
         let mut orders = self.orders.write();
         if orders.known.get(&id).is_none_or(|known| known.version < order.version) {
+            self.interest.lock().order_changed(&id);
             orders.put(id, order);
         }
     }
@@ -121,18 +127,31 @@ impl Hot {
     pub(super) fn committed(&self, published: Vec<(OrderId, Published)>) {
         let mut orders = self.orders.write();
         for (id, Published { version, at, facts, live }) in published {
+            self.interest.lock().order_changed(&id);
             orders.put(id, HotOrder { version, at, facts, live });
         }
     }
 
-    pub(super) fn riders_committed(&self, riders: impl IntoIterator<Item = (RiderId, HotRider)>) {
-        let Riders { known, places } = &mut *self.riders.write();
+    /// Takes riders as of a place in the log; gives what there is to say to those who asked for one of them.
+    pub(super) fn riders_committed(
+        &self,
+        (epoch, to, now): (u64, u64, UnixMillis),
+        riders: impl IntoIterator<Item = (RiderId, HotRider)>,
+    ) -> Vec<RiderWord> {
+        let Riders { known, places, cursor, at } = &mut *self.riders.write();
+        (*cursor, *at) = (to, now);
+        let mut interest = self.interest.lock();
+        let mut words = Vec::new();
         for (id, rider) in riders {
+            if let Some(asked) = interest.rider_changed(&id, to, now) {
+                words.push(boards::word(epoch, &id, &rider, asked));
+            }
             if let Some(position) = rider.position {
                 places.put(&id, position.point);
             }
             known.insert(id, rider);
         }
+        words
     }
 
     /// The active orders whose destination or position lies in a region, that `suits` lets through: newest first, at most

@@ -21,9 +21,11 @@
 //! | cell | shutdown | it finishes the batches that it has |
 
 mod batch;
+mod boards;
 mod cell;
 mod handle;
 mod hot;
+mod interest;
 mod order;
 mod wave;
 

@@ -190,6 +190,7 @@ impl App {
         let js = nats::client::jetstream(&client);
         let mut options = bridge::Options { heartbeat: config.client_heartbeat, ..bridge::Options::default() };
         options.hub.owner_heartbeat = config.owner_heartbeat;
+        options.boards.owner_heartbeat = config.owner_heartbeat;
         if let Some(auth) = &config.auth {
             options.expiry_grace = auth.expiry_grace;
         }

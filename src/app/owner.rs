@@ -3,12 +3,14 @@
 use super::places;
 use crate::{
     actors::CellHandle,
-    clock,
+    clock::{self, Stopwatch},
     domain::{OrderId, RiderId, cell::Rider},
     ports::{self, StoreError},
     store::{ListError, Store},
     wire::{
-        blob, doc,
+        blob,
+        board::{self, CellPage, CellQuery, CellWord, RiderWord},
+        doc,
         query::{
             CellState, Deltas, DeltasQuery, ListQuery, NearRiders, NearestQuery, OrderPage, OrderQuery, Reply,
             RiderPage, RiderQuery, RiderState, RidersQuery, Snapshot, TrackPage, TrackQuery,
@@ -16,6 +18,7 @@ use crate::{
     },
 };
 use futures::future::BoxFuture;
+use std::{future::ready, time::Duration};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -23,12 +26,23 @@ pub(super) struct CellOwner {
     pub cell: CellHandle,
     pub store: Store,
     pub epoch: u64,
+    /// The owner's own time, in which interest ends.
+    pub since: Stopwatch,
 }
 
 impl CellOwner {
     /// Why nothing can be told now, if so: a stopped cell's state is of the past, and must not be taken for the present.
     fn unavailable<T>(&self) -> Option<Reply<T>> {
         self.cell.stopped().borrow().clone().map(Reply::Unavailable)
+    }
+
+    /// Until when interest lasts that is shown now.
+    fn interest(&self) -> Duration {
+        self.since.elapsed() + Duration::from_millis(board::INTEREST_MS)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.cell.stopped().borrow().is_some()
     }
 
     async fn rider_state(&self, id: RiderId) -> Result<Reply<RiderState>, StoreError> {
@@ -54,7 +68,7 @@ fn reply<T>(found: Result<Option<T>, StoreError>) -> Reply<T> {
 
 impl ports::Owner for CellOwner {
     fn order(&self, ask: OrderQuery) -> BoxFuture<'static, Reply<Snapshot>> {
-        let Self { cell, store, epoch } = self.clone();
+        let Self { cell, store, epoch, .. } = self.clone();
         let unavailable = self.unavailable();
         Box::pin(async move {
             if let Some(unavailable) = unavailable {
@@ -84,7 +98,7 @@ impl ports::Owner for CellOwner {
     }
 
     fn orders(&self, ask: ListQuery) -> BoxFuture<'static, Reply<OrderPage>> {
-        let Self { cell, store, epoch } = self.clone();
+        let Self { cell, store, epoch, .. } = self.clone();
         let unavailable = self.unavailable();
         Box::pin(async move {
             if let Some(unavailable) = unavailable {
@@ -152,6 +166,32 @@ impl ports::Owner for CellOwner {
                 clock_scale: clock.scale(),
             })
         })
+    }
+
+    fn rider_board(&self, ask: RiderQuery) -> BoxFuture<'static, Reply<RiderWord>> {
+        let found = || self.cell.hot().rider_board(&ask.rider, self.epoch, self.interest());
+        Box::pin(ready(self.unavailable().unwrap_or_else(|| found().map_or(Reply::NotFound, Reply::Ok))))
+    }
+
+    fn cell_board(&self, ask: CellQuery) -> BoxFuture<'static, Reply<CellPage>> {
+        let page = || Reply::Ok(self.cell.hot().cell_page(&ask.after, self.epoch, self.interest()));
+        Box::pin(ready(self.unavailable().unwrap_or_else(page)))
+    }
+
+    // Of a stopped cell there is nothing to say, as there is nothing to confirm.
+
+    fn rider_words(&self) -> Vec<RiderWord> {
+        let words = || self.cell.hot().rider_words(self.epoch, self.since.elapsed());
+        if self.is_stopped() { Vec::new() } else { words() }
+    }
+
+    fn cell_words(&self) -> Vec<CellWord> {
+        let words = || self.cell.hot().cell_words(self.epoch, self.since.elapsed());
+        if self.is_stopped() { Vec::new() } else { words() }
+    }
+
+    fn cell_heartbeat(&self) -> Option<CellWord> {
+        if self.is_stopped() { None } else { self.cell.hot().cell_heartbeat(self.epoch) }
     }
 
     fn versions(&self) -> BoxFuture<'static, Vec<(OrderId, u64)>> {

@@ -4,6 +4,7 @@ use super::{AppError, connect, owner::CellOwner};
 use crate::{
     actors::{CellHandle, CellOptions, Hot, HotOrder, Restored},
     bridge::health::Health,
+    clock::Stopwatch,
     config::Config,
     domain::{CellClock, CellId, Order, OrderId, cell::Rider},
     feed,
@@ -89,7 +90,7 @@ impl Tracker {
             &publish_tasks,
         )
         .await?;
-        let owner = Arc::new(CellOwner { cell: cell.clone(), store: store.clone(), epoch });
+        let owner = Arc::new(CellOwner { cell: cell.clone(), store: store.clone(), epoch, since: Stopwatch::start() });
 
         publish_tasks.spawn(warm(store.clone(), Arc::clone(cell.hot()), clock));
         let stop = || publish_stop.clone();
@@ -186,6 +187,8 @@ impl Beat {
         let Self { client, owner, every, stop, .. } = self;
         let options = publish::heartbeat::Options { every: *every, ..Default::default() };
         tasks.spawn(publish::heartbeat::run(client.clone(), id.clone(), owner.clone(), options, stop.clone()));
+        let options = publish::boards::Options { heartbeat: *every, ..Default::default() };
+        tasks.spawn(publish::boards::run(client.clone(), id.clone(), owner.clone(), options, stop.clone()));
     }
 }
 

@@ -7,9 +7,11 @@
 //! ```text
 //! HTTP ─▶ rest ─▶ answers ─▶ log (JetStream) … outcome ─▶ answers ─▶ HTTP
 //! update.… ─▶ hub shard: watch (merged state) ─▶ channel (one per view and datum) ─▶ outboxes ─▶ ws
+//! update.… ─▶ board's desk: rider, cell's mirror, alerts ─▶ sheet (one per datum and box) ─▶ outboxes ─▶ ws
 //! ```
 
 pub mod answers;
+pub mod boards;
 pub mod bucket;
 pub mod datum;
 pub mod gate;
@@ -72,6 +74,7 @@ pub struct Options {
     /// A close frame that isn't taken within this time isn't taken at all.
     pub close_timeout: Duration,
     pub hub: hub::HubOptions,
+    pub boards: boards::BoardOptions,
 }
 
 impl Default for Options {
@@ -95,6 +98,7 @@ impl Default for Options {
             expiry_grace: Duration::from_secs(30),
             close_timeout: Duration::from_secs(1),
             hub: hub::HubOptions::default(),
+            boards: boards::BoardOptions::default(),
         }
     }
 }
@@ -104,6 +108,7 @@ impl Default for Options {
 pub struct Ports {
     pub source: Arc<dyn source::SnapshotSource>,
     pub updates: Arc<dyn source::Updates>,
+    pub boards: Arc<dyn boards::source::BoardSource>,
     pub log: Arc<dyn publish::LogWriter>,
     pub directory: Arc<dyn bucket::Bucket>,
     pub personal: Arc<dyn bucket::Bucket>,
@@ -128,6 +133,7 @@ pub(crate) struct Inner {
     pub(crate) personal: Arc<personal::PersonalData>,
     pub(crate) commands: answers::PendingCommands,
     pub(crate) hub: hub::Hub,
+    pub(crate) boards: boards::Boards,
     pub(crate) health: Arc<health::Health>,
     pub(crate) metrics: Metrics,
     pub(crate) tracker: TaskTracker,
@@ -147,9 +153,11 @@ impl Bridge {
         cancel: CancellationToken,
     ) -> Self {
         let nats = Arc::new(source::NatsSource::new(client.clone(), cell.clone(), options.query_timeout));
+        let boards = boards::source::NatsBoards::new(nats.as_ref().clone(), js.clone(), cell.clone());
         let ports = Ports {
             source: nats.clone(),
             updates: nats,
+            boards: Arc::new(boards),
             log: Arc::new(publish::NatsLogWriter::new(client, js.clone())),
             directory: Arc::new(bucket::NatsBucket::new(js.clone(), subject::DIRECTORY_BUCKET)),
             personal: Arc::new(bucket::NatsBucket::new(js.clone(), subject::PERSONAL_BUCKET)),
@@ -177,6 +185,13 @@ impl Bridge {
             metrics.clone(),
             (&tracker, &cancel),
         );
+        let boards = boards::Boards::new(
+            options.boards,
+            ports.boards.clone(),
+            hub.clone(),
+            metrics.clone(),
+            (&tracker, &cancel),
+        );
         let health = Arc::new(health::Health::default());
         let bounds = (options.answers_max, options.answer_timeout);
         let commands =
@@ -193,6 +208,7 @@ impl Bridge {
             personal,
             commands,
             hub,
+            boards,
             health,
             metrics,
             tracker,
@@ -214,6 +230,11 @@ impl Bridge {
     /// The hub behind every transport.
     pub fn hub(&self) -> &hub::Hub {
         &self.inner.hub
+    }
+
+    /// The boards behind every transport.
+    pub fn boards(&self) -> &boards::Boards {
+        &self.inner.boards
     }
 
     /// All routes.

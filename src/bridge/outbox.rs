@@ -4,8 +4,8 @@
 //! and forgets: the client comes back and resumes, which is cheaper for everybody than a queue that only grows.
 
 use crate::{
-    domain::{OrderId, UnixMillis},
-    wire::client::Close,
+    domain::UnixMillis,
+    wire::{client::Close, topic::Topic},
 };
 use axum::extract::ws::Utf8Bytes;
 use parking_lot::Mutex;
@@ -18,7 +18,7 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// Whether an order's owner has confirmed lately what the hub shows; one per watched order, set by its shard.
+/// Whether the owner has confirmed lately what is shown; one per watched order or board, set by its task.
 #[derive(Debug, Default)]
 pub struct Pulse(AtomicBool);
 
@@ -41,11 +41,15 @@ pub struct Frame {
     pub log_time: Option<UnixMillis>,
 }
 
-/// The versions that a heartbeat carries: confirmed, and orders whose owners are silent.
+/// The versions that a heartbeat carries: confirmed, and topics whose owners are silent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Beat {
+    /// By the order's id.
     pub orders: BTreeMap<String, u64>,
     pub unconfirmed: Vec<String>,
+    /// By the topic's text; all but orders.
+    pub topics: BTreeMap<String, u64>,
+    pub unconfirmed_topics: Vec<String>,
 }
 
 /// The outbox is shut: stop sending to it.
@@ -58,10 +62,30 @@ struct Inner {
     frames: VecDeque<Frame>,
     bytes: usize,
     shut: Option<Close>,
-    /// Followed orders: the version that the frames queued so far lead to.
-    followed: BTreeMap<OrderId, (u64, Arc<Pulse>)>,
+    /// Followed topics: the version that the frames queued so far lead to.
+    followed: BTreeMap<Topic, (u64, Arc<Pulse>)>,
     /// Topics that the hub ended by itself, with the generation that it ended.
-    ended: Vec<(OrderId, u64)>,
+    ended: Vec<(Topic, u64)>,
+}
+
+impl Inner {
+    fn said(&self) -> Beat {
+        let mut beat = Beat::default();
+        for (topic, (version, pulse)) in &self.followed {
+            let (versions, unconfirmed, name) = match topic {
+                Topic::Order(order) => (&mut beat.orders, &mut beat.unconfirmed, order.as_str().to_owned()),
+                Topic::Rider(_) | Topic::Warehouse(_) | Topic::Cell | Topic::Alerts => {
+                    (&mut beat.topics, &mut beat.unconfirmed_topics, topic.to_string())
+                }
+            };
+            if pulse.confirmed() {
+                versions.insert(name, *version);
+            } else {
+                unconfirmed.push(name);
+            }
+        }
+        beat
+    }
 }
 
 /// One per connection.
@@ -77,7 +101,7 @@ pub struct Outbox {
 }
 
 /// Frames to write, and topics that the hub ended, each with the subscription's number.
-pub type Taken = (VecDeque<Frame>, Vec<(OrderId, u64)>);
+pub type Taken = (VecDeque<Frame>, Vec<(Topic, u64)>);
 
 impl Outbox {
     /// Takes at most `max_frames` frames of `max_bytes` bytes together.
@@ -91,46 +115,49 @@ impl Outbox {
         self.put(&mut self.inner.lock(), frame)
     }
 
-    /// Queues a frame about `order` that leads to `version`.
-    pub fn push_version(&self, order: &OrderId, version: u64, frame: Frame) -> Result<(), Shut> {
+    /// Queues a frame about `topic` that leads to `version`.
+    pub fn push_version(&self, topic: &Topic, version: u64, frame: Frame) -> Result<(), Shut> {
         let mut inner = self.inner.lock();
         self.put(&mut inner, frame)?;
-        if let Some(followed) = inner.followed.get_mut(order) {
+        if let Some(followed) = inner.followed.get_mut(topic) {
             followed.0 = version;
         }
         Ok(())
     }
 
-    /// `order` is followed from now on; what is queued for it next leads on from `version`.
-    pub(crate) fn begin(&self, order: &OrderId, version: u64, pulse: Arc<Pulse>) {
-        self.inner.lock().followed.insert(order.clone(), (version, pulse));
+    /// `topic` is followed from now on; what is queued for it next leads on from `version`.
+    pub(crate) fn begin(&self, topic: &Topic, version: u64, pulse: Arc<Pulse>) {
+        self.inner.lock().followed.insert(topic.clone(), (version, pulse));
     }
 
-    /// `order` is not followed any more, because the client said so.
-    pub(crate) fn end(&self, order: &OrderId) {
-        self.inner.lock().followed.remove(order);
+    /// `topic` is not followed any more, because the client said so.
+    pub(crate) fn end(&self, topic: &Topic) {
+        self.inner.lock().followed.remove(topic);
     }
 
-    /// This generation of `order` is not followed any more, and the connection doesn't know it yet.
-    pub(crate) fn refuse(&self, order: &OrderId, generation: u64, frame: Frame) -> Result<(), Shut> {
+    /// This generation of `topic` is not followed any more, and the connection doesn't know it yet.
+    pub(crate) fn refuse(&self, topic: &Topic, generation: u64, frame: Frame) -> Result<(), Shut> {
         let mut inner = self.inner.lock();
-        inner.followed.remove(order);
-        inner.ended.push((order.clone(), generation));
+        inner.followed.remove(topic);
+        inner.ended.push((topic.clone(), generation));
         self.put(&mut inner, frame)
     }
 
     /// Queues a heartbeat, made under the same lock as deltas are queued: what it says is true at its place in the queue.
     pub fn beat(&self, encode: impl FnOnce(Beat) -> Frame) -> Result<(), Shut> {
         let mut inner = self.inner.lock();
-        let mut beat = Beat::default();
-        for (order, (version, pulse)) in &inner.followed {
-            if pulse.confirmed() {
-                beat.orders.insert(order.as_str().to_owned(), *version);
-            } else {
-                beat.unconfirmed.push(order.as_str().to_owned());
-            }
-        }
-        self.put(&mut inner, encode(beat))
+        let frame = encode(inner.said());
+        self.put(&mut inner, frame)
+    }
+
+    /// What a heartbeat would say now.
+    pub(crate) fn said(&self) -> Beat {
+        self.inner.lock().said()
+    }
+
+    /// How many frames wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.inner.lock().frames.len()
     }
 
     /// Everything queued, oldest first, and topics that the hub ended; or why the outbox is shut.
@@ -215,8 +242,9 @@ mod tests {
     #[test]
     fn a_heartbeat_says_what_was_queued_before_it() {
         let (outbox, pulse) = (Outbox::new(10, 1_000), Arc::new(Pulse::default()));
-        let order: OrderId = "o1".parse().unwrap();
+        let [order, rider] = ["order/o1", "rider/r1"].map(|text| text.parse::<Topic>().unwrap());
         outbox.begin(&order, 3, pulse.clone());
+        outbox.begin(&rider, 7, pulse.clone());
         let said = |outbox: &Outbox| {
             let mut said = None;
             outbox
@@ -227,11 +255,16 @@ mod tests {
                 .unwrap();
             said.unwrap()
         };
-        assert_eq!(said(&outbox).unconfirmed, ["o1"]);
+        let silent = said(&outbox);
+        assert_eq!(
+            (&silent.unconfirmed[..], &silent.unconfirmed_topics[..]),
+            (&["o1".into()][..], &["rider/r1".into()][..])
+        );
         pulse.set(true);
         outbox.push_version(&order, 5, frame("d")).unwrap();
-        assert_eq!(said(&outbox).orders["o1"], 5);
+        assert_eq!((said(&outbox).orders["o1"], said(&outbox).topics["rider/r1"]), (5, 7));
         outbox.end(&order);
+        outbox.end(&rider);
         assert_eq!(said(&outbox), Beat::default());
     }
 }

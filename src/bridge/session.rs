@@ -1,7 +1,7 @@
 //! One client's session, sans-IO: it takes frames and ticks and says what to do. Transports only frame.
 //!
-//! It keeps what is the client's own: which topics it follows and how often it erred. What an order's frames hold is
-//! the hub's business, and the hub puts them into the outbox itself, so that nothing overtakes anything.
+//! It keeps what is the client's own: which topics it follows and how often it erred. What a topic's frames hold is
+//! the hub's and the boards' business, and they put them into the outbox themselves, so that nothing overtakes anything.
 //!
 //! A client may subscribe to a topic that it follows already: that is how it asks again from its version. Each
 //! `subscribe` is answered by one `subscribed` (or `error`); frames of the topic that come before it belong to the
@@ -9,14 +9,16 @@
 
 use super::{hub::Resume, outbox::Beat};
 use crate::{
-    domain::OrderId,
+    geo::Bounds,
     ports::TokenError,
     wire::{
         FieldError,
-        access::Principal,
+        access::{Principal, Reach},
+        board,
         client::{ClientFrame, Close, ServerFrame},
         parse_json,
         problem::Problem,
+        topic::Topic,
     },
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -41,10 +43,11 @@ pub struct Limits {
 pub enum Action {
     /// Queue a frame of the session itself.
     Send(Box<ServerFrame>),
-    /// Tell the hub; `Subscribed` or an `Error` comes from there. `generation` is another for each.
-    Follow { order: OrderId, resume: Option<Resume>, generation: u64 },
-    /// Tell the hub; `Unsubscribed` comes from there.
-    Unfollow { order: OrderId },
+    /// Tell the hub or the boards; `Subscribed` or an `Error` comes from there. `generation` is another for each. A box goes
+    /// with the cell only.
+    Follow { topic: Topic, resume: Option<Resume>, bounds: Option<Bounds>, generation: u64 },
+    /// Tell the hub or the boards; `Unsubscribed` comes from there.
+    Unfollow { topic: Topic },
     /// Find out whose token this is, and tell [`Session::on_authenticated`].
     Authenticate { token: String },
     /// Queue a heartbeat.
@@ -68,8 +71,8 @@ pub struct Session {
     id: String,
     limits: Limits,
     who: Who,
-    /// By order, the generation of its last subscribe.
-    topics: BTreeMap<OrderId, u64>,
+    /// By topic, the generation of its last subscribe.
+    topics: BTreeMap<Topic, u64>,
     generations: u64,
     bad_frames: u32,
     /// When the subscribes so far would be due if they came at their steady rate.
@@ -179,7 +182,7 @@ impl Session {
     }
 
     /// The topics that the hub was told of.
-    pub fn topics(&self) -> impl Iterator<Item = &OrderId> {
+    pub fn topics(&self) -> impl Iterator<Item = &Topic> {
         self.topics.keys()
     }
 
@@ -218,9 +221,9 @@ impl Session {
 
     /// The hub ended a topic by itself (there is no such order). Not if the client has subscribed again since: the hub
     /// was told, and follows it.
-    pub fn on_ended(&mut self, order: &OrderId, generation: u64) {
-        if self.topics.get(order) == Some(&generation) {
-            self.topics.remove(order);
+    pub fn on_ended(&mut self, topic: &Topic, generation: u64) {
+        if self.topics.get(topic) == Some(&generation) {
+            self.topics.remove(topic);
         }
     }
 
@@ -241,12 +244,25 @@ impl Session {
                 self.bad(Some(topic), problem.with_detail(detail))
             }
             ClientFrame::Ping { id } => vec![Action::Send(Box::new(ServerFrame::Pong { id }))],
-            ClientFrame::Subscribe { topic, version, epoch } => {
-                let order = match order_of(&topic) {
-                    Ok(order) => order,
+            ClientFrame::Subscribe { topic, version, epoch, bounds } => {
+                let of: Topic = match topic.parse() {
+                    Ok(of) => of,
                     Err(error) => return self.bad(Some(topic), error.into()),
                 };
-                if !self.topics.contains_key(&order) && self.topics.len() >= self.limits.topics_max {
+                if let Some(who) = self.who().filter(|who| !is_open_to(who, &of)) {
+                    let detail = format!("`{}` may not {} of others", who.role.name(), of.right().name());
+                    let problem = Problem::new(403, "forbidden", "Not for this role").with_field("topic");
+                    return self.bad(Some(topic), problem.with_detail(detail));
+                }
+                let bounds = match bounds.as_deref().map(board::bounds).transpose() {
+                    Ok(Some(_)) if of != Topic::Cell => {
+                        let error = FieldError::new("box", "goes with the topic `cell`");
+                        return self.bad(Some(topic), error.into());
+                    }
+                    Ok(bounds) => bounds,
+                    Err(error) => return self.bad(Some(topic), error.into()),
+                };
+                if !self.topics.contains_key(&of) && self.topics.len() >= self.limits.topics_max {
                     let detail = format!("a connection follows at most {} topics", self.limits.topics_max);
                     let problem = Problem::new(429, "too_many_topics", "Too many topics").with_field("topic");
                     return self.bad(Some(topic), problem.with_detail(detail));
@@ -263,12 +279,12 @@ impl Session {
                 };
                 self.generations += 1;
                 let generation = self.generations;
-                self.topics.insert(order.clone(), generation);
-                vec![Action::Follow { order, resume, generation }]
+                self.topics.insert(of.clone(), generation);
+                vec![Action::Follow { topic: of, resume, bounds, generation }]
             }
-            ClientFrame::Unsubscribe { topic } => match order_of(&topic) {
+            ClientFrame::Unsubscribe { topic } => match topic.parse::<Topic>() {
                 Err(error) => self.bad(Some(topic), error.into()),
-                Ok(order) if self.topics.remove(&order).is_some() => vec![Action::Unfollow { order }],
+                Ok(of) if self.topics.remove(&of).is_some() => vec![Action::Unfollow { topic: of }],
                 // As if it had been followed: who repeats it wants the same.
                 Ok(_) => vec![Action::Send(Box::new(ServerFrame::Unsubscribed { topic }))],
             },
@@ -306,18 +322,28 @@ impl Session {
 
 /// The heartbeat's frame.
 pub fn heartbeat(beat: Beat) -> ServerFrame {
-    let Beat { orders, unconfirmed } = beat;
-    ServerFrame::Heartbeat { orders, unconfirmed }
+    let Beat { orders, unconfirmed, topics, unconfirmed_topics } = beat;
+    ServerFrame::Heartbeat { orders, unconfirmed, topics, unconfirmed_topics }
 }
 
-fn order_of(topic: &str) -> Result<OrderId, FieldError> {
-    let id = topic.strip_prefix("order/").ok_or_else(|| FieldError::new("topic", "must be order/{id}"))?;
-    id.parse().map_err(|e: crate::domain::ids::IdError| FieldError::new("topic", format!("order/{{id}}: the id {e}")))
+/// Whether a topic is this one's to follow. Whose an order is shows its state, which the hub has.
+fn is_open_to(who: &Principal, topic: &Topic) -> bool {
+    match topic.right().reach(who.role) {
+        Reach::No => false,
+        Reach::Any => true,
+        Reach::Own => match topic {
+            Topic::Rider(rider) => who.is(rider.as_str()),
+            Topic::Warehouse(warehouse) => who.is(warehouse.as_str()),
+            Topic::Order(_) => true,
+            Topic::Cell | Topic::Alerts => false,
+        },
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::access::Role;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
@@ -344,7 +370,7 @@ mod tests {
     }
 
     fn principal(id: &str) -> Arc<Principal> {
-        let role = crate::wire::access::Role::Customer;
+        let role = Role::Customer;
         Arc::new(Principal { role, id: id.into(), cells: None, order: None, expires_at: None, everyone: false })
     }
 
@@ -431,7 +457,7 @@ mod tests {
 
     #[test]
     fn the_end_of_an_earlier_subscribe_leaves_the_last_one_followed() {
-        let (mut session, order) = (open(), "a".parse().unwrap());
+        let (mut session, order) = (open(), "order/a".parse().unwrap());
         let subscribe = r#"{"type":"subscribe","topic":"order/a"}"#;
         let generation = |actions: Vec<Action>| match actions[..] {
             [Action::Follow { generation, .. }] => generation,
@@ -451,7 +477,36 @@ mod tests {
         session.on_text(r#"{"type":"subscribe","topic":"order/a"}"#, NOW);
         let again = session.on_text(r#"{"type":"subscribe","topic":"order/a","version":4,"epoch":2}"#, NOW);
         let resume = Some(Resume { epoch: 2, version: 4 });
-        assert_eq!(again, [Action::Follow { order: "a".parse().unwrap(), resume, generation: 2 }]);
+        let topic = "order/a".parse().unwrap();
+        assert_eq!(again, [Action::Follow { topic, resume, bounds: None, generation: 2 }]);
+    }
+
+    #[test]
+    fn topics_are_open_by_role_and_a_box_goes_with_the_cell() {
+        let subscribe = |role: Role, topic: &str, more: &str| {
+            let text = format!(r#"{{"type":"subscribe","topic":"{topic}"{more}}}"#);
+            let mut session = Session::open("s", LIMITS);
+            let who = Principal { role, ..Principal::clone(&principal("a")) };
+            session.on_authenticated(Ok((Arc::new(who), None)), Duration::ZERO);
+            session.on_text(&text, NOW)
+        };
+        let open = |role, topic| matches!(subscribe(role, topic, "")[..], [Action::Follow { .. }]);
+        let topics = ["order/a", "order/b", "rider/a", "rider/b", "warehouse/a", "warehouse/b", "cell", "alerts"];
+        for role in Role::ALL {
+            let expected: [bool; 8] = match role {
+                Role::Customer | Role::Shared => [true, true, false, false, false, false, false, false],
+                Role::Rider => [true, true, true, false, false, false, false, false],
+                Role::Warehouse => [true, true, false, false, true, false, false, false],
+                Role::System => [true, true, false, false, false, false, false, false],
+                Role::Operations => [true; 8],
+            };
+            assert_eq!(topics.map(|topic| open(role, topic)), expected, "{role:?}");
+        }
+        let box_of = |topic, text| subscribe(Role::Operations, topic, &format!(r#","box":{text}"#));
+        assert!(matches!(box_of("cell", "[121.4,31.1,121.5,31.3]")[..], [Action::Follow { bounds: Some(_), .. }]));
+        assert_eq!(field(&box_of("order/a", "[121.4,31.1,121.5,31.3]")).as_deref(), Some("box"));
+        assert_eq!(field(&box_of("cell", "[121.4,31.4,121.5,31.3]")).as_deref(), Some("box[3]"));
+        assert_eq!(field(&box_of("cell", "[1]")).as_deref(), Some("box"));
     }
 
     proptest! {
@@ -462,7 +517,7 @@ mod tests {
             let mut model = BTreeSet::new();
             for (now, (step, id)) in steps.into_iter().enumerate() {
                 let now = Duration::from_secs(now as u64);
-                let order: OrderId = id.parse().unwrap();
+                let order: Topic = format!("order/{id}").parse().unwrap();
                 let actions = match step {
                     0 | 1 => session.on_text(&format!(r#"{{"type":"subscribe","topic":"order/{id}"}}"#), now),
                     2 => session.on_text(&format!(r#"{{"type":"unsubscribe","topic":"order/{id}"}}"#), now),
@@ -478,8 +533,8 @@ mod tests {
                 };
                 for action in actions {
                     match action {
-                        Action::Follow { order, .. } => drop(model.insert(order)),
-                        Action::Unfollow { order } => prop_assert!(model.remove(&order)),
+                        Action::Follow { topic, .. } => drop(model.insert(topic)),
+                        Action::Unfollow { topic } => prop_assert!(model.remove(&topic)),
                         Action::Send(_) | Action::Beat | Action::Close(_) | Action::Authenticate { .. } => {}
                     }
                 }

@@ -72,7 +72,8 @@ impl NatsSource {
         Self { client, cell, timeout }
     }
 
-    fn ask<Q: Serialize, T: DeserializeOwned + Send + 'static>(
+    /// A question to the owner; `timeout` bounds it.
+    pub(super) fn ask<Q: Serialize, T: DeserializeOwned + Send + 'static>(
         &self,
         what: &str,
         ask: Option<Q>,
@@ -132,7 +133,14 @@ impl SnapshotSource for NatsSource {
 
 impl Updates for NatsSource {
     fn follow(&self, order: &OrderId) -> BoxFuture<'static, Result<UpdateStream, SourceError>> {
-        let (client, subject, timeout) = (self.client.clone(), subject::update_order(&self.cell, order), self.timeout);
+        self.listen(subject::update_order(&self.cell, order))
+    }
+}
+
+impl NatsSource {
+    /// A subscription that the server knows of when this resolves.
+    pub(super) fn listen(&self, subject: String) -> BoxFuture<'static, Result<UpdateStream, SourceError>> {
+        let (client, timeout) = (self.client.clone(), self.timeout);
         Box::pin(async move {
             let unreachable = |e: String| SourceError::Unreachable(e);
             let subscribed = async {

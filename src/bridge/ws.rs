@@ -2,8 +2,9 @@
 
 use super::{
     Inner,
+    boards::{self, Cut},
     gate::{self, SUBPROTOCOL},
-    hub::{Follower, FollowerId, Lens},
+    hub::{Follower, FollowerId, HubEnded, Lens},
     outbox::{Frame, Outbox},
     params::Params,
     reject::{Query, Rejection},
@@ -17,7 +18,8 @@ use crate::{
     ports::TokenError,
     wire::{
         access::{Principal, Role},
-        client::Close,
+        client::{Close, ServerFrame},
+        topic::Topic,
     },
 };
 use axum::{
@@ -126,8 +128,8 @@ async fn run(bridge: Arc<Inner>, (who, datum): (Option<Arc<Principal>>, Datum), 
     // Nothing more is queued, and the hub forgets this connection even if the rest doesn't come to its end.
     connection.outbox.close(Close::GoingAway);
     finish(socket, end, &metrics, close_timeout).await;
-    for order in connection.session.topics() {
-        if connection.bridge.hub.leave(order.clone(), connection.id).await.is_err() {
+    for topic in connection.session.topics() {
+        if connection.bridge.leave(topic, connection.id).await.is_err() {
             break;
         }
     }
@@ -149,6 +151,18 @@ async fn finish(mut socket: WebSocket, end: End, metrics: &Metrics, timeout: std
         }
     };
     metrics.connections_closed.get_or_create(&CloseReason { reason }).inc();
+}
+
+impl Inner {
+    /// The connection follows a topic no more: it is gone.
+    async fn leave(&self, topic: &Topic, id: FollowerId) -> Result<(), HubEnded> {
+        match topic {
+            Topic::Order(order) => self.hub.leave(order.clone(), id).await,
+            Topic::Rider(_) | Topic::Warehouse(_) | Topic::Cell | Topic::Alerts => {
+                self.boards.leave(topic.clone(), id).await
+            }
+        }
+    }
 }
 
 impl Drop for Connection {
@@ -256,7 +270,7 @@ impl Connection {
 
     async fn perform(&mut self, action: Action) -> Result<(), End> {
         let hub_ended = |_| End::Closed(Close::GoingAway);
-        let (hub, outbox) = (&self.bridge.hub, &self.outbox);
+        let (bridge, outbox) = (&self.bridge, &self.outbox);
         match action {
             // A shut outbox says why when it is next looked at, which is at once.
             Action::Send(frame) => drop(outbox.push(frame_of(&frame, None))),
@@ -267,13 +281,25 @@ impl Connection {
                 let found = found.unwrap_or(Err(TokenError::Unavailable)).map(Arc::new);
                 return self.authenticated(found).await;
             }
-            Action::Follow { order, resume, generation } => {
+            Action::Follow { topic, resume, generation, bounds } => {
                 let Some(who) = self.session.who().cloned() else { return Ok(()) };
-                let lens = Lens { view: who.role.view(), datum: self.datum };
-                let follower = Follower { id: self.id, outbox: outbox.clone(), who, lens, resume, generation };
-                hub.follow(order, follower).await.map_err(hub_ended)?;
+                if let Err(problem) = bridge.permit(&who, topic.right()) {
+                    let frame = frame_of(&ServerFrame::Error { topic: Some(topic.to_string()), problem }, None);
+                    let _ = outbox.refuse(&topic, generation, frame);
+                } else if let Topic::Order(order) = topic {
+                    let lens = Lens { view: who.role.view(), datum: self.datum };
+                    let follower = Follower { id: self.id, outbox: outbox.clone(), who, lens, resume, generation };
+                    bridge.hub.follow(order, follower).await.map_err(hub_ended)?;
+                } else {
+                    let cut = Cut { datum: self.datum, bounds };
+                    let follower = boards::Follower { id: self.id, outbox: outbox.clone(), cut, resume, generation };
+                    bridge.boards.follow(topic, follower).await.map_err(hub_ended)?;
+                }
             }
-            Action::Unfollow { order } => hub.unfollow(order, self.id, outbox).await.map_err(hub_ended)?,
+            Action::Unfollow { topic: Topic::Order(order) } => {
+                bridge.hub.unfollow(order, self.id, outbox).await.map_err(hub_ended)?;
+            }
+            Action::Unfollow { topic } => bridge.boards.unfollow(topic, self.id, outbox).await.map_err(hub_ended)?,
             Action::Close(close) => {
                 return Err(End::Closed(close));
             }
@@ -284,7 +310,7 @@ impl Connection {
     /// Writes all that waits with one flush.
     async fn write(&mut self, socket: &mut WebSocket) -> Result<(), End> {
         let (frames, ended) = self.outbox.take().map_err(End::Closed)?;
-        ended.iter().for_each(|(order, generation)| self.session.on_ended(order, *generation));
+        ended.iter().for_each(|(topic, generation)| self.session.on_ended(topic, *generation));
         let (count, mut times) = (frames.len() as u64, Vec::new());
         let batch = async {
             for Frame { text, log_time } in frames {

@@ -3,7 +3,7 @@
 use super::{EARTH_RADIUS_M, Point};
 
 /// Both ends belong to it. Where `west` lies east of `east`, it spans the antimeridian.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Bounds {
     pub south_e7: i32,
     pub west_e7: i32,

@@ -6,8 +6,10 @@
 //!   subject of its own with expected sequence 0, so that saying it twice is harmless.
 //! - [`timers`]: the wheel; a deadline that comes is a message in the log like any other.
 //! - [`heartbeat`]: the owner says every few seconds what version each order has.
+//! - [`boards`]: what changed in the cell, and the documents of riders, for those who asked for them lately.
 //! - [`queries`]: what bridges ask the owner.
 
+pub mod boards;
 pub mod heartbeat;
 mod once;
 pub mod outbox;
@@ -47,7 +49,7 @@ impl Announcer {
     }
 
     async fn say(self, announcements: Announcements) {
-        let Announcements { updates, answers, timers, clock, outbox } = announcements;
+        let Announcements { updates, riders, answers, timers, clock, outbox } = announcements;
         if outbox {
             self.outbox.notify_one();
         }
@@ -60,6 +62,11 @@ impl Announcer {
         for (order, update) in updates {
             self.publish(subject::update_order(&self.cell, &order), update.encode()).await;
             self.observe(&update);
+        }
+        for word in riders {
+            if let Some(payload) = encode(&word) {
+                self.publish(subject::update_rider(&self.cell, &word.rider), payload).await;
+            }
         }
         self.wheel.turn(timers, clock).await;
     }

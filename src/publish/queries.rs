@@ -104,6 +104,10 @@ async fn ask(cell: &CellId, owner: &dyn Owner, request: &Message) -> Option<Byte
         with(payload, |ask| owner.nearest(ask)).await
     } else if asked(what::RIDERS) {
         with(payload, |ask| owner.riders(ask)).await
+    } else if asked(what::RIDER_BOARD) {
+        with(payload, |ask| owner.rider_board(ask)).await
+    } else if asked(what::CELL_BOARD) {
+        with(payload, |ask| owner.cell_board(ask)).await
     } else if asked(what::CELL) {
         encode(&owner.cell().await)
     } else {

@@ -11,13 +11,17 @@ use super::problem::Problem;
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ClientFrame {
-    /// Follow `topic` (`order/{id}`). With `version` and `epoch` of an earlier session: resume.
+    /// Follow `topic` (see [`super::topic::Topic`]). With `version` and `epoch` of an earlier session: resume.
     Subscribe {
         topic: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         version: Option<u64>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         epoch: Option<u64>,
+        /// With the topic `cell`: only what lies in this box, `[west, south, east, north]` in degrees of the connection's
+        /// datum. Another box is asked for by subscribing again, and begins with a snapshot.
+        #[serde(default, rename = "box", skip_serializing_if = "Option::is_none")]
+        bounds: Option<Vec<f64>>,
     },
     Unsubscribe {
         topic: String,
@@ -46,7 +50,7 @@ pub enum Recovery {
     Reset,
 }
 
-/// What a server sends. Frames about an order hold nothing of the connection, so one encoding serves every subscriber of
+/// What a server sends. Frames about a topic hold nothing of the connection, so one encoding serves every subscriber of
 /// the same view.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -96,6 +100,11 @@ pub enum ServerFrame {
         orders: BTreeMap<String, u64>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         unconfirmed: Vec<String>,
+        /// The same of the other topics, by their text.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        topics: BTreeMap<String, u64>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unconfirmed_topics: Vec<String>,
     },
     Pong {
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,6 +4,7 @@ pub mod access;
 pub mod answer;
 pub mod area;
 pub mod blob;
+pub mod board;
 pub mod client;
 pub mod command;
 pub mod control;

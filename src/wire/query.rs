@@ -28,10 +28,14 @@ pub mod what {
     pub const NEAREST: &str = "nearest";
     /// [`RidersQuery`](super::RidersQuery) → [`RiderPage`](super::RiderPage).
     pub const RIDERS: &str = "riders";
+    /// [`RiderQuery`](super::RiderQuery) → [`RiderWord`](crate::wire::board::RiderWord), and the words that follow.
+    pub const RIDER_BOARD: &str = "rider_board";
+    /// [`CellQuery`](crate::wire::board::CellQuery) → [`CellPage`](crate::wire::board::CellPage), and the words that follow.
+    pub const CELL_BOARD: &str = "cell_board";
     /// Empty → [`CellState`](super::CellState).
     pub const CELL: &str = "cell";
 
-    pub const ALL: [&str; 8] = [ORDER, DELTAS, ORDERS, TRACK, RIDER, NEAREST, RIDERS, CELL];
+    pub const ALL: [&str; 10] = [ORDER, DELTAS, ORDERS, TRACK, RIDER, NEAREST, RIDERS, RIDER_BOARD, CELL_BOARD, CELL];
 }
 
 /// Every reply: what was asked for, or why not.

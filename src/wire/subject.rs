@@ -158,6 +158,26 @@ pub fn update_order(cell: &CellId, order: &OrderId) -> String {
     format!("update.{cell}.order.{order}")
 }
 
+/// `update.{cell}.rider.{rider}`: what the owner says of a rider.
+pub fn update_rider(cell: &CellId, rider: &RiderId) -> String {
+    format!("update.{cell}.rider.{rider}")
+}
+
+/// `update.{cell}.cell`: what changed in the cell, conflated.
+pub fn update_cell(cell: &CellId) -> String {
+    format!("update.{cell}.cell")
+}
+
+/// Stream of alert changes.
+pub fn alert_stream(cell: &CellId) -> String {
+    format!("ALERT_{cell}")
+}
+
+/// What the alert stream captures: `alert.{cell}.{kind}.{order}.{alert}.{n}`.
+pub fn alert_subjects(cell: &CellId) -> String {
+    format!("alert.{cell}.>")
+}
+
 /// `query.{cell}.{what}`: requests that the cell's owner answers.
 pub fn query(cell: &CellId, what: &str) -> String {
     format!("query.{cell}.{what}")

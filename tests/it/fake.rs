@@ -9,15 +9,20 @@ use tokio::sync::mpsc;
 use trunkline::{
     bridge::{
         Bridge, Options, Ports,
+        boards::{
+            alerts::AlertMessage,
+            source::{AlertStream, BoardSource},
+        },
         bucket::{Bucket, MemoryBucket},
         gate::Gate,
         publish::{LogError, LogWriter, Message},
         source::{Found, SnapshotSource, SourceError, UpdateStream, Updates},
     },
-    domain::{CellId, OrderId, UnixMillis},
+    domain::{CellId, OrderId, RiderId, UnixMillis},
     metrics::Metrics,
     wire::{
         answer::{Acceptance, Outcome},
+        board::{CellPage, CellQuery, CellWord, RiderWord},
         merge,
         query::*,
         update::Update,
@@ -59,6 +64,7 @@ impl Owned {
 struct World {
     orders: BTreeMap<OrderId, Owned>,
     listeners: BTreeMap<OrderId, Vec<mpsc::UnboundedSender<Bytes>>>,
+    boards: Boards,
     published: Vec<Message>,
     answers: Option<mpsc::UnboundedSender<(String, Bytes)>>,
     mode: Mode,
@@ -66,6 +72,18 @@ struct World {
     /// Questions for lists and places, as JSON.
     asked: Vec<Value>,
     down: bool,
+}
+
+/// What the owner tells boards.
+#[derive(Debug, Default)]
+struct Boards {
+    riders: BTreeMap<RiderId, RiderWord>,
+    cell: Option<CellPage>,
+    alerts: Vec<AlertMessage>,
+    rider_listeners: Vec<(RiderId, mpsc::UnboundedSender<Bytes>)>,
+    cell_listeners: Vec<mpsc::UnboundedSender<Bytes>>,
+    alert_listeners: Vec<mpsc::UnboundedSender<Result<AlertMessage, SourceError>>>,
+    reads: usize,
 }
 
 /// How the fake log behaves.
@@ -108,6 +126,43 @@ impl Fake {
         self.0.lock().listeners.get(&id.parse().unwrap()).map_or(0, |l| l.iter().filter(|l| !l.is_closed()).count())
     }
 
+    /// The rider as they are now, said to whoever follows if `said`.
+    pub fn put_rider(&self, word: RiderWord, said: bool) {
+        let boards = &mut self.0.lock().boards;
+        let payload = Bytes::from(serde_json::to_vec(&word).unwrap());
+        for (id, listener) in boards.rider_listeners.iter().filter(|_| said) {
+            if *id == word.rider {
+                let _ = listener.send(payload.clone());
+            }
+        }
+        boards.riders.insert(word.rider.clone(), word);
+    }
+
+    /// The cell as it is now.
+    pub fn put_cell(&self, page: CellPage) {
+        self.0.lock().boards.cell = Some(page);
+    }
+
+    pub fn say_cell(&self, word: &CellWord) {
+        let payload = Bytes::from(serde_json::to_vec(word).unwrap());
+        self.0.lock().boards.cell_listeners.retain(|listener| listener.send(payload.clone()).is_ok());
+    }
+
+    /// The next message of the stream of alerts, heard by whoever follows if `said`.
+    pub fn alert(&self, body: Value, said: bool) {
+        let boards = &mut self.0.lock().boards;
+        let message = AlertMessage { seq: boards.alerts.len() as u64 + 1, at: UnixMillis(1_000), body };
+        boards.alerts.push(message.clone());
+        boards.alert_listeners.retain(|listener| !said || listener.send(Ok(message.clone())).is_ok());
+    }
+
+    /// Questions about boards so far, and who listens for riders and the cell.
+    pub fn boards(&self) -> (usize, usize) {
+        let boards = &self.0.lock().boards;
+        let riders = boards.rider_listeners.iter().filter(|(_, l)| !l.is_closed()).count();
+        (boards.reads, riders + boards.cell_listeners.iter().filter(|l| !l.is_closed()).count())
+    }
+
     /// Whether questions go unanswered.
     pub fn set_down(&self, down: bool) {
         self.0.lock().down = down;
@@ -140,6 +195,7 @@ impl Fake {
         let ports = Ports {
             source: this.clone(),
             updates: this.clone(),
+            boards: this.clone(),
             log: this,
             directory: Arc::new(directory.clone()),
             personal: Arc::new(personal.clone()),
@@ -266,6 +322,46 @@ impl Updates for Fake {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.0.lock().listeners.entry(order.clone()).or_default().push(sender);
         now(Ok(stream(receiver)))
+    }
+}
+
+impl BoardSource for Fake {
+    fn rider(&self, ask: RiderQuery) -> BoxFuture<'static, Found<RiderWord>> {
+        let mut world = self.0.lock();
+        world.boards.reads += 1;
+        let down = world.down.then(|| Err(SourceError::Unreachable("nobody".into())));
+        now(down.unwrap_or_else(|| Ok(world.boards.riders.get(&ask.rider).cloned())))
+    }
+
+    fn cell(&self, _: CellQuery) -> BoxFuture<'static, Found<CellPage>> {
+        let mut world = self.0.lock();
+        world.boards.reads += 1;
+        let down = world.down.then(|| Err(SourceError::Unreachable("nobody".into())));
+        now(down.unwrap_or_else(|| Ok(world.boards.cell.clone())))
+    }
+
+    fn follow_rider(&self, rider: &RiderId) -> BoxFuture<'static, Result<UpdateStream, SourceError>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.0.lock().boards.rider_listeners.push((rider.clone(), sender));
+        now(Ok(stream(receiver)))
+    }
+
+    fn follow_cell(&self) -> BoxFuture<'static, Result<UpdateStream, SourceError>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.0.lock().boards.cell_listeners.push(sender);
+        now(Ok(stream(receiver)))
+    }
+
+    fn alerts(&self) -> BoxFuture<'static, Result<AlertStream, SourceError>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let boards = &mut self.0.lock().boards;
+        boards.alerts.iter().for_each(|message| sender.send(Ok(message.clone())).unwrap());
+        boards.alert_listeners.push(sender);
+        now(Ok(stream(receiver)))
+    }
+
+    fn alerts_last(&self) -> BoxFuture<'static, Result<u64, SourceError>> {
+        now(Ok(self.0.lock().boards.alerts.len() as u64))
     }
 }
 

@@ -23,8 +23,18 @@ fn server_frames() {
         ServerFrame::Unsubscribed { topic: topic() },
         ServerFrame::Snapshot { topic: topic(), epoch: 1, version: 7, at_ms, state: json!({"status": 2}) },
         ServerFrame::Delta { topic: topic(), epoch: 1, from: 7, to: 9, at_ms, patch: json!({"stage": null}) },
-        ServerFrame::Heartbeat { orders: [("o1".to_owned(), 9)].into(), unconfirmed: vec![] },
-        ServerFrame::Heartbeat { orders: [].into(), unconfirmed: vec!["o1".into()] },
+        ServerFrame::Heartbeat {
+            orders: [("o1".to_owned(), 9)].into(),
+            unconfirmed: vec![],
+            topics: [].into(),
+            unconfirmed_topics: vec![],
+        },
+        ServerFrame::Heartbeat {
+            orders: [].into(),
+            unconfirmed: vec!["o1".into()],
+            topics: [("warehouse/w1".to_owned(), 4)].into(),
+            unconfirmed_topics: vec!["rider/r1".into()],
+        },
         ServerFrame::Pong { id: Some(3) },
         ServerFrame::Error {
             topic: Some(topic()),
@@ -38,8 +48,14 @@ fn server_frames() {
 fn client_frames() {
     let topic = || "order/o1".to_owned();
     let frames = [
-        ClientFrame::Subscribe { topic: topic(), version: None, epoch: None },
-        ClientFrame::Subscribe { topic: topic(), version: Some(7), epoch: Some(1) },
+        ClientFrame::Subscribe { topic: topic(), version: None, epoch: None, bounds: None },
+        ClientFrame::Subscribe { topic: topic(), version: Some(7), epoch: Some(1), bounds: None },
+        ClientFrame::Subscribe {
+            topic: "cell".into(),
+            version: None,
+            epoch: None,
+            bounds: Some(vec![121.4, 31.1, 121.6, 31.3]),
+        },
         ClientFrame::Unsubscribe { topic: topic() },
         ClientFrame::Ping { id: Some(3) },
     ];

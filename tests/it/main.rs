@@ -3,6 +3,7 @@
 
 mod access;
 mod api;
+mod boards;
 mod fake;
 mod frames;
 mod hub;

@@ -137,7 +137,13 @@ async fn every_role_at_every_topic() {
     rig.share("o1", "s").await;
     rig.share("o9", "s").await;
     let address = serve(&rig).await;
-    for (topic, right, names) in [("order/o1", Right::FollowOrder, Names::Order)] {
+    for (topic, right, names) in [
+        ("order/o1", Right::FollowOrder, Names::Order),
+        ("rider/r", Right::FollowRider, Names::Path),
+        ("warehouse/w", Right::FollowWarehouse, Names::Path),
+        ("cell", Right::FollowCell, Names::Nothing),
+        ("alerts", Right::FollowAlerts, Names::Nothing),
+    ] {
         for role in Role::ALL {
             for (own, token) in askers(role) {
                 let mut socket = Socket::bearer(&address, &token).await;

@@ -11,19 +11,19 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 use trunkline::bridge::Options;
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-async fn connect(rig: &Rig, query: &str) -> Socket {
+pub(crate) async fn connect(rig: &Rig, query: &str) -> Socket {
     let address = serve(rig).await;
     connect_async(format!("ws://{address}/v1/ws?{query}")).await.unwrap().0
 }
 
-async fn send(socket: &mut Socket, frame: Value) {
+pub(crate) async fn send(socket: &mut Socket, frame: Value) {
     socket.send(Message::text(frame.to_string())).await.unwrap();
 }
 
 /// The next frame of ours, or the close code.
-async fn next(socket: &mut Socket) -> Value {
+pub(crate) async fn next(socket: &mut Socket) -> Value {
     loop {
         let message = tokio::time::timeout(Duration::from_secs(5), socket.next()).await.unwrap();
         match message.unwrap().unwrap() {
@@ -75,7 +75,7 @@ async fn frames_that_are_none_close_the_connection() {
     next(&mut socket).await;
     send(&mut socket, json!({"type": "sing"})).await;
     assert_eq!(next(&mut socket).await["problem"]["status"], 400);
-    send(&mut socket, json!({"type": "subscribe", "topic": "rider/r1"})).await;
+    send(&mut socket, json!({"type": "subscribe", "topic": "user/u1"})).await;
     assert_eq!(next(&mut socket).await["problem"]["field"], "topic");
     assert_eq!(next(&mut socket).await, json!(4201));
     let mut socket = connect(&rig, "").await;

@@ -13,6 +13,7 @@ use trunkline::{
     publish::{Announcer, heartbeat, queries, timers},
     wire::{
         answer::{Acceptance, Outcome},
+        board::{CellPage, CellQuery, CellWord, RiderWord},
         query::{
             CellState, Deltas, DeltasQuery, ListQuery, NearRiders, NearestQuery, OrderPage, OrderQuery, Reply,
             RiderPage, RiderQuery, RiderState, RidersQuery, Snapshot, TrackPage, TrackQuery,
@@ -58,6 +59,21 @@ impl Owner for Fixed {
     }
     fn cell(&self) -> BoxFuture<'static, Reply<CellState>> {
         given(Reply::Ok(CellState { epoch: 3, cursor: 7, cell_time_ms: UnixMillis(1), clock_scale: 1 }))
+    }
+    fn rider_board(&self, _: RiderQuery) -> BoxFuture<'static, Reply<RiderWord>> {
+        given(Reply::NotFound)
+    }
+    fn cell_board(&self, _: CellQuery) -> BoxFuture<'static, Reply<CellPage>> {
+        given(Reply::NotFound)
+    }
+    fn rider_words(&self) -> Vec<RiderWord> {
+        Vec::new()
+    }
+    fn cell_words(&self) -> Vec<CellWord> {
+        Vec::new()
+    }
+    fn cell_heartbeat(&self) -> Option<CellWord> {
+        None
     }
     fn versions(&self) -> BoxFuture<'static, Vec<(OrderId, u64)>> {
         Box::pin(async { (0..450_u64).map(|n| (format!("o{n}").parse().unwrap(), n)).collect() })

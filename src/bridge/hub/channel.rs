@@ -16,6 +16,7 @@ use crate::{
         access::{Principal, Right},
         client::{Recovery, ServerFrame},
         merge,
+        topic::Topic,
         view::project,
     },
 };
@@ -46,12 +47,17 @@ pub(super) fn seen(lens: Lens, state: &Value, personal: Option<&Value>) -> Value
 /// Makes frames of an order, counting them.
 #[derive(Clone, Debug)]
 pub(super) struct Encoder {
-    pub(super) order: OrderId,
+    pub(super) of: Topic,
     pub(super) topic: String,
     pub(super) metrics: Metrics,
 }
 
 impl Encoder {
+    pub(super) fn new(order: OrderId, metrics: Metrics) -> Self {
+        let of = Topic::Order(order);
+        Self { topic: of.to_string(), of, metrics }
+    }
+
     pub(super) fn encode(&self, frame: &ServerFrame, log_time: Option<UnixMillis>) -> Frame {
         self.metrics.frames_encoded.inc();
         frame_of(frame, log_time)
@@ -150,7 +156,7 @@ impl Channel {
             let may = listener.who.may(Right::FollowOrder, state);
             if !may {
                 // A shut outbox has nobody to tell.
-                let _ = listener.outbox.refuse(&encoder.order, listener.generation, refusal.clone());
+                let _ = listener.outbox.refuse(&encoder.of, listener.generation, refusal.clone());
             }
             may
         });
@@ -188,7 +194,7 @@ impl Channel {
             }
         };
         let version = self.version;
-        self.followers.retain(|_, l| l.outbox.push_version(&encoder.order, version, frame.clone()).is_ok());
+        self.followers.retain(|_, l| l.outbox.push_version(&encoder.of, version, frame.clone()).is_ok());
     }
 
     fn snapshot_frame(&mut self, encoder: &Encoder) -> Frame {
@@ -253,9 +259,9 @@ impl Channel {
         frames: impl IntoIterator<Item = Frame>,
     ) {
         let outbox = &listener.outbox;
-        outbox.begin(&encoder.order, self.version, pulse.clone());
+        outbox.begin(&encoder.of, self.version, pulse.clone());
         let taken = outbox.push(encoder.subscribed(how)).is_ok()
-            && frames.into_iter().all(|frame| outbox.push_version(&encoder.order, self.version, frame).is_ok());
+            && frames.into_iter().all(|frame| outbox.push_version(&encoder.of, self.version, frame).is_ok());
         if taken {
             self.followers.insert(id, listener);
             self.idle_since = None;

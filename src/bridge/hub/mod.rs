@@ -107,7 +107,7 @@ pub struct Resume {
 
 /// A connection, as the hub counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FollowerId(u64);
+pub struct FollowerId(pub(crate) u64);
 
 /// One connection's wish to follow one order.
 #[derive(Clone, Debug)]

@@ -83,7 +83,7 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(order: OrderId, options: &HubOptions, metrics: Metrics) -> Self {
         Self {
-            encoder: Encoder { topic: format!("order/{order}"), order, metrics },
+            encoder: Encoder::new(order, metrics),
             merged: None,
             goal: (0, 0),
             held: BTreeMap::new(),
@@ -243,7 +243,7 @@ impl Watch {
         }
         self.remove(follower.id);
         // Heartbeats don't speak of a topic between question and answer.
-        follower.outbox.end(&self.encoder.order);
+        follower.outbox.end(&self.encoder.of);
         self.waiting.insert(follower.id, follower);
     }
 
@@ -256,7 +256,7 @@ impl Watch {
         if !follower.who.may(Right::FollowOrder, &merged.state) {
             let frame = ServerFrame::Error { topic: Some(self.encoder.topic.clone()), problem: unknown_order("topic") };
             let frame = self.encoder.encode(&frame, None);
-            let _ = follower.outbox.refuse(&self.encoder.order, follower.generation, frame);
+            let _ = follower.outbox.refuse(&self.encoder.of, follower.generation, frame);
             return None;
         }
         let (id, lens, resume) = (follower.id, follower.lens, follower.resume);
@@ -304,7 +304,7 @@ impl Watch {
     /// The client doesn't want it any more.
     pub(super) fn unfollow(&mut self, id: FollowerId, outbox: &Outbox) {
         self.remove(id);
-        outbox.end(&self.encoder.order);
+        outbox.end(&self.encoder.of);
         let frame = ServerFrame::Unsubscribed { topic: self.encoder.topic.clone() };
         // A shut outbox has nobody to tell.
         let _ = outbox.push(self.encoder.encode(&frame, None));
@@ -324,7 +324,7 @@ impl Watch {
         let frame = ServerFrame::Error { topic: Some(self.encoder.topic.clone()), problem: problem.clone() };
         let frame = self.encoder.encode(&frame, None);
         for follower in std::mem::take(&mut self.waiting).into_values() {
-            let _ = follower.outbox.refuse(&self.encoder.order, follower.generation, frame.clone());
+            let _ = follower.outbox.refuse(&self.encoder.of, follower.generation, frame.clone());
         }
     }
 

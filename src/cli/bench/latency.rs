@@ -267,7 +267,7 @@ async fn whole(
     for n in 0..orders {
         let (mut socket, _) = tokio_tungstenite::connect_async(&ws_url).await?;
         let topic = format!("order/{}", Load::order(n)?);
-        let follow = ClientFrame::Subscribe { topic, version: None, epoch: None };
+        let follow = ClientFrame::Subscribe { topic, version: None, epoch: None, bounds: None };
         socket.send(Message::text(serde_json::to_string(&follow)?)).await?;
         let snapshot = async {
             loop {

@@ -168,7 +168,7 @@ impl Board {
             ServerFrame::Delta { topic, epoch, from, to, at_ms, patch } => {
                 self.delta(&topic, (epoch, from, to), at_ms.0, &patch)
             }
-            ServerFrame::Heartbeat { orders, unconfirmed: _ } => {
+            ServerFrame::Heartbeat { orders, .. } => {
                 self.tally.heartbeats += 1;
                 orders.iter().filter_map(|(topic, version)| self.heartbeat(topic, *version)).collect()
             }
@@ -277,6 +277,7 @@ fn subscribe(order: &OrderId, followed: &Followed) -> ClientFrame {
         topic: format!("{TOPIC_PREFIX}{order}"),
         version: followed.version,
         epoch: known.then_some(followed.epoch),
+        bounds: None,
     }
 }
 
@@ -326,7 +327,7 @@ mod tests {
     fn a_gap_is_counted_once_and_asked_again_from_our_version() {
         let mut board = live();
         let asked = board.take(delta(4, 5, json!({})));
-        assert_eq!(asked, [ClientFrame::Subscribe { topic: topic(), version: Some(3), epoch: Some(1) }]);
+        assert_eq!(asked, [ClientFrame::Subscribe { topic: topic(), version: Some(3), epoch: Some(1), bounds: None }]);
         // What follows before the server has answered says nothing new.
         assert!(board.take(delta(5, 6, json!({}))).is_empty());
         board.take(ServerFrame::Subscribed { topic: topic(), recovery: Recovery::Resumed });
@@ -340,7 +341,12 @@ mod tests {
     #[test]
     fn heartbeats_heal_and_repeats_are_no_gaps() {
         let mut board = live();
-        let beat = |v| ServerFrame::Heartbeat { orders: [(topic(), v)].into(), unconfirmed: Vec::new() };
+        let beat = |v| ServerFrame::Heartbeat {
+            orders: [(topic(), v)].into(),
+            unconfirmed: Vec::new(),
+            topics: [].into(),
+            unconfirmed_topics: Vec::new(),
+        };
         assert!(board.take(beat(3)).is_empty());
         assert!(board.take(delta(2, 3, json!({"x": 9}))).is_empty());
         assert_eq!(board.take(beat(4)).len(), 1);
@@ -355,7 +361,10 @@ mod tests {
     #[test]
     fn reconnecting_resumes_and_refusals_are_asked_again_for_a_while() {
         let mut board = live();
-        assert_eq!(board.reconnected(), [ClientFrame::Subscribe { topic: topic(), version: Some(3), epoch: Some(1) }]);
+        assert_eq!(
+            board.reconnected(),
+            [ClientFrame::Subscribe { topic: topic(), version: Some(3), epoch: Some(1), bounds: None }]
+        );
         let refuse = || ServerFrame::Error {
             topic: Some(topic()),
             problem: crate::wire::problem::Problem::new(404, "unknown_order", "There is no such order"),

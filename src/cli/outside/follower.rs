@@ -282,14 +282,20 @@ mod tests {
             let ask = socket.next().await.unwrap().unwrap().into_text().unwrap();
             let ask: ClientFrame = serde_json::from_str(&ask).unwrap();
             let frames = if round == 0 {
-                assert_eq!(ask, ClientFrame::Subscribe { topic: "order/o1".into(), version: None, epoch: None });
+                assert_eq!(
+                    ask,
+                    ClientFrame::Subscribe { topic: "order/o1".into(), version: None, epoch: None, bounds: None }
+                );
                 vec![
                     json!({"type": "subscribed", "topic": "order/o1", "recovery": "fresh"}),
                     json!({"type": "snapshot", "topic": "order/o1", "epoch": 2, "version": 1, "at_ms": 0, "state": {"status": 1}}),
                     json!({"type": "delta", "topic": "order/o1", "epoch": 2, "from": 1, "to": 2, "at_ms": 1, "patch": {"status": 2}}),
                 ]
             } else {
-                assert_eq!(ask, ClientFrame::Subscribe { topic: "order/o1".into(), version: Some(2), epoch: Some(2) });
+                assert_eq!(
+                    ask,
+                    ClientFrame::Subscribe { topic: "order/o1".into(), version: Some(2), epoch: Some(2), bounds: None }
+                );
                 vec![
                     json!({"type": "subscribed", "topic": "order/o1", "recovery": "resumed"}),
                     json!({"type": "delta", "topic": "order/o1", "epoch": 2, "from": 2, "to": 3, "at_ms": 2, "patch": {"status": 3}}),
