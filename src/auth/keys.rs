@@ -132,7 +132,7 @@ impl Key {
                 return Err(KeyError::Foreign("neither RSA nor Ed25519"));
             }
             let bytes = decoded(&pair.x)?;
-            let key = bytes.as_slice().try_into().map(|bytes| ed25519_dalek::VerifyingKey::from_bytes(bytes));
+            let key = bytes.as_slice().try_into().map(ed25519_dalek::VerifyingKey::from_bytes);
             let key = key.ok().and_then(Result::ok).ok_or(KeyError::Weak)?;
             (Algorithm::EdDsa, KeyAlgorithm::EdDSA, ed25519(&key)?)
         } else if let AlgorithmParameters::OctetKey(_) = &jwk.algorithm {

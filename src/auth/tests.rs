@@ -99,9 +99,10 @@ fn good() -> Value {
 fn with(changes: Value) -> Value {
     let mut claims = good();
     for (name, value) in changes.as_object().unwrap() {
-        match value {
-            Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
-            _ => claims[name] = value.clone(),
+        if value.is_null() {
+            claims.as_object_mut().unwrap().remove(name);
+        } else {
+            claims[name] = value.clone();
         }
     }
     claims
@@ -330,7 +331,7 @@ fn keys_rotate_and_take_their_tokens_with_them() {
     let second = signer.sign(&claims(Role::Customer, "u1")).unwrap();
     assert_eq!(kid(&second), "new");
     assert!(asked(&tokens, &first).is_ok() && asked(&tokens, &second).is_ok());
-    tokens.reload(&auth(vec![issuer("acme", vec![new.clone()])])).unwrap();
+    tokens.reload(&auth(vec![issuer("acme", vec![new])])).unwrap();
     assert_eq!(asked(&tokens, &first), Err(TokenError::Signature));
     assert!(asked(&tokens, &second).is_ok());
     // The same id with another secret is another key.
@@ -374,9 +375,10 @@ fn a_signer_makes_nothing_that_its_own_server_refuses() {
         Err(SignError::Refused(error)) => error,
         other => panic!("{other:?}"),
     };
-    let named = |claims: Claims| match refused(claims) {
-        TokenError::Claim { claim, .. } => claim,
-        other => panic!("{other:?}"),
+    let named = |claims: Claims| {
+        let error = refused(claims);
+        let TokenError::Claim { claim, .. } = error else { panic!("{error:?}") };
+        claim
     };
     assert_eq!(named(claims(Role::Operations, "a")), "role");
     assert_eq!(named(claims(Role::Rider, "a b")), "sub");
@@ -472,7 +474,7 @@ fn json_value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 12, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map("[a-z]{1,4}", inner, 0..4).prop_map(|map| Value::from_iter(map)),
+            prop::collection::btree_map("[a-z]{1,4}", inner, 0..4).prop_map(Value::from_iter),
         ]
     })
 }

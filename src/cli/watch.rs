@@ -3,7 +3,7 @@
 
 use super::interrupted;
 use super::outside::{
-    Agreement, FollowTally, FollowerOptions, Followers, Http, StatusChange, agreement, say, write_json,
+    Agreement, FollowTally, FollowerOptions, Followers, Http, StatusChange, TokenOptions, agreement, say, write_json,
 };
 use crate::{
     domain::{OrderId, Status},
@@ -29,6 +29,8 @@ pub struct WatchArgs {
     /// Address of the server
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     pub http: String,
+    #[command(flatten)]
+    pub token: TokenOptions,
     /// customer, shared, rider, warehouse or operations
     #[arg(long, default_value = "operations")]
     pub role: View,
@@ -64,7 +66,7 @@ pub struct Summary {
 /// Watches until the time is up or Ctrl-C. Fails (exit code 1) on a gap or on a state that differs at the end.
 pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let http = Http::new(&args.http, args.role, PATIENCE)?;
+    let http = Http::new(&args.http, args.role, PATIENCE)?.with_token(args.token.read()?);
     let (changes, mut told) = mpsc::channel(1_024);
     let options = FollowerOptions {
         http: http.clone(),

@@ -13,7 +13,7 @@ pub use reckoning::Summary;
 pub use rows::Mapping;
 
 use super::interrupted;
-use super::outside::{FollowerOptions, Followers, Http, Nats, Pace, agreement, say, write_json};
+use super::outside::{FollowerOptions, Followers, Http, Nats, Pace, TokenOptions, agreement, say, write_json};
 use crate::{clock::Stopwatch, domain::CellId, wire::view::View};
 use anyhow::Context;
 use plan::{Plan, Shape};
@@ -40,6 +40,8 @@ pub struct ImportArgs {
     /// Address of the server
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     pub http: String,
+    #[command(flatten)]
+    pub token: TokenOptions,
     /// Address of NATS
     #[arg(long, default_value = "nats://127.0.0.1:4222")]
     pub nats: String,
@@ -81,7 +83,7 @@ pub struct ImportArgs {
 pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let patience = if args.resume_safe { PATIENCE_RESUME_SAFE } else { PATIENCE };
-    let http = Http::new(&args.http, View::Operations, patience)?;
+    let http = Http::new(&args.http, View::Operations, patience)?.with_token(args.token.read()?);
     let nats = Nats::connect(&args.nats, patience, &tasks, stop.clone()).await?;
     let played = tokio::select! {
         played = Box::pin(play(&args, &http, &nats, &tasks, &stop)) => played,

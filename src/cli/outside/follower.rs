@@ -46,7 +46,7 @@ impl Follower {
         let board = Arc::<Mutex<Board>>::default();
         let (orders, asked) = mpsc::channel(1_024);
         let run = Run {
-            url: options.http.ws_url(),
+            http: options.http.clone(),
             board: board.clone(),
             changes: options.changes.clone(),
             heartbeat: FIRST_HEARTBEAT,
@@ -119,7 +119,7 @@ impl Followers {
 }
 
 struct Run {
-    url: String,
+    http: Http,
     board: Arc<Mutex<Board>>,
     changes: Option<mpsc::Sender<StatusChange>>,
     heartbeat: Duration,
@@ -138,12 +138,16 @@ impl Run {
         let mut failures = 0;
         let mut connected_before = false;
         while !stop.is_cancelled() {
-            let connecting = tokio::time::timeout(CONNECT_TIMEOUT, tokio_tungstenite::connect_async(&self.url));
+            let opened = async {
+                let request = self.http.ws_request().ok()?;
+                tokio_tungstenite::connect_async(request).await.ok()
+            };
+            let connecting = tokio::time::timeout(CONNECT_TIMEOUT, opened);
             let socket = tokio::select! {
                 () = stop.cancelled() => return,
                 connected = connecting => connected,
             };
-            if let Ok(Ok((socket, _))) = socket {
+            if let Ok(Some((socket, _))) = socket {
                 if connected_before {
                     self.board.lock().tally.reconnects += 1;
                 }

@@ -1,7 +1,7 @@
 //! REST as a patient shop uses it: every command carries an idempotency key, so whatever leaves the outcome unknown (a
 //! refused connection, a timeout, a 5xx) is simply sent again, for as long as the patience lasts.
 
-use super::{OutsideError, backoff};
+use super::{OutsideError, Token, backoff};
 use crate::{
     clock::Stopwatch,
     domain::OrderId,
@@ -13,9 +13,10 @@ use crate::{
         view::View,
     },
 };
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, header::AUTHORIZATION};
 use serde::{Serialize, de::DeserializeOwned};
 use std::time::Duration;
+use tokio_tungstenite::tungstenite::{client::IntoClientRequest, handshake::client::Request};
 
 /// Longest wait for one answer. The server gives up on its own after 10 s and says so.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -28,6 +29,7 @@ pub struct Http {
     base: String,
     role: View,
     patience: Duration,
+    token: Option<Token>,
 }
 
 impl Http {
@@ -44,7 +46,25 @@ impl Http {
             .timeout(ANSWER_TIMEOUT)
             .build()
             .map_err(|e| argument(e.to_string()))?;
-        Ok(Self { client, base: base.trim_end_matches('/').to_owned(), role, patience })
+        Ok(Self { client, base: base.trim_end_matches('/').to_owned(), role, patience, token: None })
+    }
+
+    /// With a token in every request.
+    #[must_use]
+    pub fn with_token(self, token: Option<Token>) -> Self {
+        Self { token, ..self }
+    }
+
+    /// The request that opens a WebSocket, with the token if there is one.
+    pub fn ws_request(&self) -> Result<Request, OutsideError> {
+        let url = self.ws_url();
+        let request = url.as_str().into_client_request();
+        let mut request =
+            request.map_err(|error| OutsideError::Argument { field: "http", reason: format!("`{url}`: {error}") })?;
+        if let Some(token) = &self.token {
+            request.headers_mut().insert(AUTHORIZATION, token.header());
+        }
+        Ok(request)
     }
 
     /// The WebSocket's address with this client's role.
@@ -144,6 +164,9 @@ impl Http {
         command: Option<&(&str, Vec<u8>)>,
     ) -> Result<(StatusCode, Vec<u8>), reqwest::Error> {
         let mut request = self.client.request(method, format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, token.header());
+        }
         if let Some((key, body)) = command {
             request = request
                 .header(header::IDEMPOTENCY_KEY, *key)
@@ -195,6 +218,9 @@ mod tests {
         assert!(Http::new("https://x", View::Operations, Duration::ZERO).is_err());
         let http = Http::new("http://h:1/", View::Customer, Duration::ZERO).unwrap();
         assert_eq!(http.ws_url(), "ws://h:1/v1/ws?role=customer");
+        assert_eq!(http.ws_request().unwrap().headers().get(AUTHORIZATION), None);
+        let http = http.with_token("a.b.c".parse().ok());
+        assert_eq!(http.ws_request().unwrap().headers()[AUTHORIZATION], "Bearer a.b.c");
     }
 
     /// A server that is away twice gets the same command under the same key until it answers.
@@ -206,6 +232,7 @@ mod tests {
             let seen = seen.clone();
             async move {
                 assert_eq!(headers[header::IDEMPOTENCY_KEY], "k1");
+                assert_eq!(headers["authorization"], "Bearer a.b.c");
                 if seen.fetch_add(1, Ordering::SeqCst) < 2 {
                     return (StatusCode::SERVICE_UNAVAILABLE, String::new());
                 }
@@ -220,7 +247,7 @@ mod tests {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let tasks = tokio_util::task::TaskTracker::new();
         tasks.spawn(async move { axum::serve(listener, router).await });
-        let http = Http::new(&base, View::Operations, Duration::from_secs(5)).unwrap();
+        let http = Http::new(&base, View::Operations, Duration::from_secs(5)).unwrap().with_token("a.b.c".parse().ok());
         let done = http.command("/v1/orders/o/pay", "k1", &serde_json::json!({})).await.unwrap();
         assert_eq!((done.version, calls.load(Ordering::SeqCst)), (2, 3));
         let refused = http.command("/v1/orders/o/cancel", "k1", &serde_json::json!({})).await.unwrap_err();

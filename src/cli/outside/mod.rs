@@ -3,6 +3,7 @@
 //! so that what they measure is what others would see.
 
 mod agree;
+mod bearer;
 mod board;
 mod follower;
 mod http;
@@ -10,6 +11,7 @@ mod nats;
 mod pace;
 
 pub use agree::{Agreement, Mismatch, agreement};
+pub use bearer::{Token, TokenOptions};
 pub use board::{Board, FollowTally, Followed, StatusChange};
 pub use follower::{Follower, FollowerOptions, Followers};
 pub use http::Http;

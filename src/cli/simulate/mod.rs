@@ -19,7 +19,7 @@ mod tasks;
 mod truth;
 mod warehouse;
 
-use super::outside::{Http, Nats, Pace, say};
+use super::outside::{Http, Nats, Pace, TokenOptions, say};
 use crate::{
     clock::{self, Stopwatch},
     domain::{CellId, UnixMillis, time::MAX_CLOCK_SCALE},
@@ -46,6 +46,8 @@ pub struct SimulateArgs {
     /// Address of the server
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     pub http: String,
+    #[command(flatten)]
+    pub token: TokenOptions,
     /// Address of NATS
     #[arg(long, default_value = "nats://127.0.0.1:4222")]
     pub nats: String,
@@ -101,7 +103,7 @@ pub async fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
     }?;
     let mut truth = Truth::create(args.truth.as_deref()).context("the truth file can't be written")?;
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-    let http = Http::new(&args.http, View::Operations, PATIENCE)?;
+    let http = Http::new(&args.http, View::Operations, PATIENCE)?.with_token(args.token.read()?);
     let nats = Nats::connect(&args.nats, PATIENCE, &tracker, stop.clone()).await?;
     // Times of day in seconds, so that two runs on one cell don't meet.
     let prefix = args.prefix.clone().unwrap_or_else(|| format!("s{:x}-", clock::wall().0 / 1_000));
