@@ -87,26 +87,27 @@ pub(super) struct Published {
 
 impl Actor for OrderActor {
     type Msg = OrderMessage;
-    type State = OrderState;
+    // Boxed: the framework's futures hold a state several times over, for as long as the actor lives.
+    type State = Box<OrderState>;
     type Arguments = Start;
 
     async fn pre_start(
         &self,
         _myself: ActorRef<Self::Msg>,
         Start { id, pending }: Start,
-    ) -> Result<OrderState, ActorProcessingErr> {
+    ) -> Result<Box<OrderState>, ActorProcessingErr> {
         let slot = match self.store.load(&id).await {
             Ok(image) => rehydrate(image, pending),
             Err(error) => Err(error.to_string()),
         };
-        Ok(OrderState { id, slot })
+        Ok(Box::new(OrderState { id, slot }))
     }
 
     async fn handle(
         &self,
         _myself: ActorRef<Self::Msg>,
         message: OrderMessage,
-        state: &mut OrderState,
+        state: &mut Box<OrderState>,
     ) -> Result<(), ActorProcessingErr> {
         let OrderMessage::Apply(share) = message;
         self.apply_share(share, state);

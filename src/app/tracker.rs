@@ -13,7 +13,7 @@ use crate::{
     ports::{self, RunningTimer, StoreError},
     publish,
     store::{self, Store},
-    wire::blob,
+    wire::{blob, control, subject::LogSubject},
 };
 use std::{
     collections::BTreeMap,
@@ -61,8 +61,14 @@ impl Tracker {
         let js = nats::client::jetstream(&client);
         let log = nats::streams::ensure(&js, &id, &limits(config)).await?;
         let store = open(&database(&config.data, &id)?, &id, metrics).await?;
-        if ports::Store::mark(&store).await?.is_none() {
+        let mark = ports::Store::mark(&store).await?;
+        if mark.is_none() {
             store.adopt(log.created_ns).await?;
+        }
+        if log.last_seq == 0 && mark.is_none_or(|mark| mark.cursor == 0) {
+            // What came with later versions is in force from the start; a log that began without keeps playing as it did.
+            let subject = LogSubject::Control { cell: id.clone(), what: control::RULES.to_owned() };
+            nats::streams::begin(&js, &id, subject.to_string(), control::first_rules()).await?;
         }
         let epoch = nats::epoch::take(&js, &id).await?;
         let restored = restore(&store).await?;

@@ -3,7 +3,8 @@
 
 use super::interrupted;
 use super::outside::{
-    Agreement, FollowTally, FollowerOptions, Followers, Http, StatusChange, TokenOptions, agreement, say, write_json,
+    Agreement, FollowTally, FollowerOptions, Followers, Http, Record, StatusChange, TokenOptions, agreement, say,
+    write_json,
 };
 use crate::{
     domain::{OrderId, Status},
@@ -11,8 +12,8 @@ use crate::{
 };
 use anyhow::Context;
 use serde::Serialize;
-use std::{collections::HashSet, path::PathBuf, process::ExitCode, time::Duration};
-use tokio::sync::mpsc;
+use std::{collections::HashSet, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LIST_EVERY: Duration = Duration::from_millis(500);
 /// For orders in motion to be caught at one version by client and server.
 const SETTLE: Duration = Duration::from_secs(25);
+/// Orders read over REST at once, for the record.
+const READS_AT_ONCE: usize = 16;
 /// Most orders that one run follows.
 const MAX_ORDERS: usize = 20_000;
 
@@ -46,6 +49,9 @@ pub struct WatchArgs {
     /// Where to write the summary as JSON
     #[arg(long)]
     pub summary_json: Option<PathBuf>,
+    /// Keep every frame, and an order as REST shows it whenever its status changes and at the end, byte for byte
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
     /// Orders to follow
     #[arg(value_name = "ORDER")]
     pub orders: Vec<OrderId>,
@@ -66,7 +72,12 @@ pub struct Summary {
 /// Watches until the time is up or Ctrl-C. Fails (exit code 1) on a gap or on a state that differs at the end.
 pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let http = Http::new(&args.http, args.role, PATIENCE)?.with_token(args.token.read()?);
+    let record = match &args.record {
+        Some(file) => Record::create(file).with_context(|| format!("write {}", file.display()))?,
+        None => Record::default(),
+    };
+    let http = Http::new(&args.http, args.role, PATIENCE)?.with_token(args.token.read()?).recorded(record.clone());
+    let reads = Reads { http: http.clone(), tasks: tasks.clone(), at_once: Arc::new(Semaphore::new(READS_AT_ONCE)) };
     let (changes, mut told) = mpsc::channel(1_024);
     let options = FollowerOptions {
         http: http.clone(),
@@ -93,7 +104,10 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
             biased;
             () = &mut interrupted => break,
             () = &mut end => break,
-            Some(change) = told.recv() => tell(&change),
+            Some(change) = told.recv() => {
+                tell(&change);
+                reads.read(&change.order);
+            }
             _ = list.tick(), if args.orders.is_empty() => {
                 // The server may be restarting; the next look finds what this one missed.
                 if let Err(error) = found.look(&http, &mut followers, &mut told).await {
@@ -124,10 +138,37 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     tasks.close();
     tasks.wait().await;
     report(&summary);
+    let pieces = record.close().context("what came isn't kept whole")?;
+    if record.is_on() {
+        say(format_args!("kept       {pieces} pieces"));
+    }
     if let Some(path) = &args.summary_json {
         write_json(path, &summary).with_context(|| format!("write {}", path.display()))?;
     }
     Ok(if agrees(&summary) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Reads orders over REST beside following them, for the record. One more than are under way at once is left out: the
+/// follower must not wait for it.
+#[derive(Debug)]
+struct Reads {
+    http: Http,
+    tasks: TaskTracker,
+    at_once: Arc<Semaphore>,
+}
+
+impl Reads {
+    fn read(&self, order: &OrderId) {
+        let Ok(permit) = self.at_once.clone().try_acquire_owned() else { return };
+        if self.http.record().is_on() {
+            let (http, order) = (self.http.clone(), order.clone());
+            self.tasks.spawn(async move {
+                // Recorded whatever it is.
+                let _ = http.order(&order).await;
+                drop(permit);
+            });
+        }
+    }
 }
 
 /// Finds orders that aren't followed yet.

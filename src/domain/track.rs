@@ -184,15 +184,16 @@ impl Track {
             self.quality = self.seed(new.turn);
         }
         new.mark = self.quality.judge(&new.fix, new.fix_time, rules);
-        self.open.push(new);
-        // One fix always stays in the tail: it says what the next one follows.
-        if self.open.len() > CHUNK {
-            self.sealed.push(encode(&self.open[..CHUNK]));
-            self.spans.extend(span(&self.open[..CHUNK]));
-            self.open.drain(..CHUNK);
+        // One fix always stays in the tail: it says what the next one follows. A full tail gives its memory back, or each
+        // of ten thousand orders would keep room for twice a chunk.
+        if self.open.len() == CHUNK {
+            let full = std::mem::take(&mut self.open);
+            self.sealed.push(encode(&full));
+            self.spans.extend(span(&full));
             self.chunks += 1;
             self.dirty.push(self.chunks - 1);
         }
+        self.open.push(new);
         Inserted::New { mark: new.mark, revised: Vec::new() }
     }
 

@@ -6,8 +6,9 @@
 use crate::{domain::CellId, wire::subject};
 use async_nats::jetstream::{
     Context, ErrorCode,
-    context::{CreateStreamErrorKind, GetStreamError, GetStreamErrorKind},
+    context::{CreateStreamErrorKind, GetStreamError, GetStreamErrorKind, PublishErrorKind},
     kv,
+    message::PublishMessage,
     stream::{Config, DiscardPolicy, Info, LastRawMessageErrorKind, RawMessageError, RetentionPolicy, StorageType},
 };
 use std::time::Duration;
@@ -109,6 +110,19 @@ pub fn names(cell: &CellId) -> Vec<Name> {
     let own = [subject::log_stream(cell), subject::task_stream(cell), subject::dead_stream(cell)];
     let own = own.into_iter().map(|stream| Name { stream, shared: false });
     own.chain(BUCKETS.map(|(bucket, ..)| Name { stream: subject::bucket_stream(bucket), shared: true })).collect()
+}
+
+/// Publishes a log's first message, unless it has one: whoever comes second finds the other's.
+pub async fn begin(js: &Context, cell: &CellId, subject: String, payload: Vec<u8>) -> Result<(), StreamsError> {
+    let stream = subject::log_stream(cell);
+    let request = |reason: String| StreamsError::Request { stream: stream.clone(), reason };
+    let first = PublishMessage::build().payload(payload.into()).expected_last_sequence(0);
+    let ack = js.send_publish(subject, first).await.map_err(|e| request(e.to_string()))?;
+    match ack.await {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(()),
+        Err(error) => Err(request(error.to_string())),
+    }
 }
 
 /// Makes or checks all streams and buckets of a cell.

@@ -4,6 +4,7 @@
 mod access;
 mod api;
 mod boards;
+mod check_views;
 mod fake;
 mod frames;
 mod hub;

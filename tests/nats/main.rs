@@ -26,4 +26,5 @@ mod spine_keys;
 mod spine_memory;
 mod spine_personal;
 mod timers;
+mod views;
 mod world;

@@ -4,7 +4,7 @@
 use super::{
     super::outside::say,
     figures::{Spread, histogram},
-    load::Load,
+    load::{BEGIN, Load, SET_UP},
     place::{self, Place},
     raw::{self, Reading},
 };
@@ -39,18 +39,18 @@ impl Default for IngestArgs {
 
 /// What the log holds.
 #[derive(Clone, Copy, Debug)]
-struct Filled {
-    messages: u64,
+pub(super) struct Filled {
+    pub(super) messages: u64,
     deltas: u64,
 }
 
 /// One durable round.
 #[derive(Clone, Debug)]
-struct Durable {
-    reading: Reading,
+pub(super) struct Durable {
+    pub(super) reading: Reading,
     entries_per_batch: f64,
     entries_per_transaction: f64,
-    hash: String,
+    pub(super) hash: String,
 }
 
 pub(super) async fn run(args: IngestArgs, place: &Place) -> anyhow::Result<()> {
@@ -63,8 +63,8 @@ pub(super) async fn run(args: IngestArgs, place: &Place) -> anyhow::Result<()> {
     say(format_args!("log: {} messages, {orders} orders, {} deltas to come of it", filled.messages, filled.deltas));
     let (mut raws, mut durables) = (Vec::new(), Vec::<Durable>::new());
     for round in 1..=rounds {
-        let raw = raw::decode_and_drop(&url, &pid, &CellId::default(), filled.messages).await?;
-        let durable = durable(&url, &pid, &place.fresh("ingest-data")?, filled).await?;
+        let raw = raw::decode_and_drop(&url, &pid, &CellId::default(), 0, filled.messages).await?;
+        let durable = durable(&url, &pid, &place.fresh("ingest-data")?, filled, 0).await?;
         say(format_args!(
             "round {round}: raw {:.0}/s, {:.1} us CPU ({:.1} in nats-server); durable {:.0}/s, {:.1} us CPU ({:.1} in \
              nats-server), {:.0} entries a batch, {:.0} a transaction; ratio {:.3}",
@@ -108,17 +108,18 @@ fn report(raws: &[Reading], durables: &[Durable]) {
 }
 
 /// Fills the log, unless it is there from an earlier run.
-async fn fill(url: &str, load: &Load, messages: u64) -> anyhow::Result<Filled> {
+pub(super) async fn fill(url: &str, load: &Load, messages: u64) -> anyhow::Result<Filled> {
     let client = async_nats::connect(url).await?;
     let js = jetstream::new(client.clone());
     let log = streams::ensure(&js, &load.cell, &streams::Options::default()).await?;
     let filled = |messages: u64, deltas: u64| Filled { messages, deltas };
     if log.last_seq > 0 {
-        let set_up = super::load::SET_UP * u64::from(load.orders);
+        let set_up = BEGIN + SET_UP * u64::from(load.orders);
         let per_step = u64::from(load.orders) + 1;
         ensure!(log.last_seq > set_up, "the log in this folder is none of this benchmark's: remove it");
         say("the log is there from an earlier run");
-        return Ok(filled(log.last_seq, log.last_seq - (log.last_seq - set_up).div_ceil(per_step)));
+        let clocks = (log.last_seq - set_up).div_ceil(per_step);
+        return Ok(filled(log.last_seq, log.last_seq - BEGIN - clocks));
     }
     let watch = Stopwatch::start();
     let deltas = load.fill(&client, messages).await?;
@@ -127,10 +128,18 @@ async fn fill(url: &str, load: &Load, messages: u64) -> anyhow::Result<Filled> {
     Ok(filled(log.last_seq, deltas))
 }
 
-/// A tracker with a fresh database reads the whole log.
-async fn durable(url: &str, server: &str, data: &Path, filled: Filled) -> anyhow::Result<Durable> {
+/// A tracker with a fresh database reads the whole log. Measured is what lies behind the place `after`: from the commit
+/// that reaches it, or, where it is 0, from the first message.
+pub(super) async fn durable(
+    url: &str,
+    server: &str,
+    data: &Path,
+    filled: Filled,
+    after: u64,
+) -> anyhow::Result<Durable> {
     let Filled { messages, deltas } = filled;
-    let (cpu_s, server_cpu_s) = (place::cpu_s("self"), place::cpu_s(server));
+    let used = || (place::cpu_s("self"), place::cpu_s(server));
+    let mut before = used();
     let app = App::start(place::config(url, data, &["tracker"])?).await?;
     let metrics = app.metrics().clone();
     let polling = async {
@@ -138,18 +147,26 @@ async fn durable(url: &str, server: &str, data: &Path, filled: Filled) -> anyhow
         // Batches that came before the first look count as not measured.
         let seen = loop {
             tick.tick().await;
-            let seen = metrics.log_entries.get();
-            if seen > 0 {
+            let seen = if after == 0 { metrics.log_entries.get() } else { app.cursor().unwrap_or(0) };
+            if seen > after {
                 break seen;
             }
         };
         let watch = Stopwatch::start();
+        if after > 0 {
+            before = used();
+        }
         // The cursor is the commit's, the deltas are counted when they are announced.
         while app.cursor() < Some(messages) || metrics.updates_published.get() < deltas {
             tick.tick().await;
         }
-        let used = (place::cpu_s("self") - cpu_s, place::cpu_s(server) - server_cpu_s);
-        Reading::of(&watch, messages, seen.min(messages - 1), used.0, used.1)
+        let now = used();
+        let (cpu_s, server_cpu_s) = (now.0 - before.0, now.1 - before.1);
+        if after > 0 {
+            Reading::of(&watch, messages.saturating_sub(seen), 0, cpu_s, server_cpu_s)
+        } else {
+            Reading::of(&watch, messages, seen.min(messages - 1), cpu_s, server_cpu_s)
+        }
     };
     let reading = tokio::time::timeout(ROUND_WITHIN, polling).await.with_context(|| {
         format!(

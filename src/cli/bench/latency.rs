@@ -4,7 +4,7 @@
 use super::{
     super::outside::{Http, say},
     figures::{Latency, Spread},
-    load::{Load, SET_UP, SPEED_MPS, fix},
+    load::{BEGIN, Load, SET_UP, SPEED_MPS, fix},
     place::{self, Place},
 };
 use crate::{
@@ -257,7 +257,7 @@ async fn whole(
     let client = async_nats::connect(app.nats_url()).await?;
     load.set_up(&client, 0..orders).await?;
     let under_way = async {
-        while app.cursor() < Some(SET_UP * u64::from(orders)) {
+        while app.cursor() < Some(BEGIN + SET_UP * u64::from(orders)) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

@@ -20,6 +20,8 @@ use std::{ops::Range, time::Duration};
 
 /// Between two fixes of a rider, in cell time: as phones send them.
 pub(super) const STEP_MS: i64 = 5_000;
+/// A log's first message: the rules that apply, as a tracker would publish them.
+pub(super) const BEGIN: u64 = 1;
 /// Versions of an order when it is under way: created, paid, packed, assigned.
 pub(super) const SET_UP: u64 = 4;
 /// The server may take so long to store what was published.
@@ -105,8 +107,10 @@ impl Load {
 
     /// Fills the log with orders and then fixes, `messages` in all. Gives the number of deltas that they make.
     pub(super) async fn fill(&self, client: &Client, messages: u64) -> anyhow::Result<u64> {
-        let set_up = SET_UP * u64::from(self.orders);
+        let set_up = BEGIN + SET_UP * u64::from(self.orders);
         ensure!(messages > set_up, "--messages must be more than {SET_UP} for each order");
+        let rules = LogSubject::Control { cell: self.cell.clone(), what: control::RULES.to_owned() };
+        client.publish(rules.to_string(), control::first_rules().into()).await?;
         self.set_up(client, 0..self.orders).await?;
         let start_ms = clock::wall().0 + STEP_MS;
         let (mut sent, mut clocks, mut step) = (set_up, 0, 0);
@@ -116,7 +120,7 @@ impl Load {
             (sent, clocks, step) = (sent + 1 + u64::from(riders), clocks + 1, step + 1);
         }
         self.stored(client, sent).await?;
-        Ok(sent - clocks)
+        Ok(sent - clocks - BEGIN)
     }
 
     /// Waits until the log ends at `last`.

@@ -3,7 +3,7 @@
 
 use super::{
     super::outside::{Http, say},
-    load::{Load, SET_UP, STEP_MS},
+    load::{BEGIN, Load, SET_UP, STEP_MS},
     place::{self, Place},
 };
 use crate::{clock, nats::server::NatsServer, wire::view::View};
@@ -93,14 +93,14 @@ pub(super) async fn run(args: MemoryArgs, place: &Place) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Half of the orders, and then the other half: the second has no first-time costs in it.
-async fn orders(orders: u32, nats: &NatsServer, data: &Path) -> anyhow::Result<()> {
+/// Half of the orders, and then the other half: the second has no first-time costs in it. Gives its kB per order.
+pub(super) async fn orders(orders: u32, nats: &NatsServer, data: &Path) -> anyhow::Result<f64> {
     let node = Node::start(nats, data, "tracker,bridge")?;
-    node.applied(0).await?;
+    node.applied(BEGIN).await?;
     let client = async_nats::connect(nats.url()).await?;
     let load = Load::new(orders);
     let start_ms = clock::wall().0 + STEP_MS;
-    let (mut kb, mut sent) = (vec![node.rss_kb().await], 0);
+    let (mut kb, mut sent) = (vec![node.rss_kb().await], BEGIN);
     for (turn, half) in (0u32..).zip([0..orders / 2, orders / 2..orders]) {
         let count = u64::from(half.end - half.start);
         load.set_up(&client, half.clone()).await?;
@@ -124,7 +124,7 @@ async fn orders(orders: u32, nats: &NatsServer, data: &Path) -> anyhow::Result<(
         per_order(full - half, orders - orders / 2)
     ));
     node.end().await;
-    Ok(())
+    Ok(per_order(full - half, orders - orders / 2))
 }
 
 async fn connections(connections: u32, nats: &NatsServer, data: &Path) -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ mod load;
 mod memory;
 mod place;
 mod raw;
+mod scale;
 
 use super::outside::say;
 use clap::{Args, Subcommand};
@@ -34,6 +35,8 @@ enum What {
     Latency(latency::LatencyArgs),
     /// Memory per active order and per idle WebSocket connection.
     Memory(memory::MemoryArgs),
+    /// Many active orders against few: memory of each, ingest rates beside the raw limit, restart.
+    Scale(scale::ScaleArgs),
 }
 
 /// Runs what is asked for. Fails (exit code 1) if what was measured wasn't all there.
@@ -47,6 +50,7 @@ pub(super) async fn run(BenchArgs { what, dir }: BenchArgs) -> anyhow::Result<Ex
         Some(What::Ingest(args)) => Box::pin(ingest::run(args, &place)).await?,
         Some(What::Latency(args)) => Box::pin(latency::run(args, &place)).await?,
         Some(What::Memory(args)) => Box::pin(memory::run(args, &place)).await?,
+        Some(What::Scale(args)) => Box::pin(scale::run(args, &place)).await?,
         None => {
             Box::pin(ingest::run(ingest::IngestArgs::default(), &place)).await?;
             Box::pin(latency::run(latency::LatencyArgs::default(), &place)).await?;

@@ -25,6 +25,11 @@ impl Place {
         Ok(Self { dir, temporary })
     }
 
+    /// Where it is.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// A folder in it that is empty.
     pub(super) fn fresh(&self, name: &str) -> anyhow::Result<PathBuf> {
         let dir = self.dir.join(name);

@@ -41,11 +41,11 @@ impl Reading {
     }
 }
 
-/// A pull consumer as the feed's, without acks, on a log's messages from the first on.
-async fn consumer(js: &Context, cell: &CellId) -> anyhow::Result<pull::Stream> {
+/// A pull consumer as the feed's, without acks, on a log's messages behind the place `after`.
+async fn consumer(js: &Context, cell: &CellId, after: u64) -> anyhow::Result<pull::Stream> {
     let options = feed::Options::default();
     let config = pull::Config {
-        deliver_policy: DeliverPolicy::All,
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
         ack_policy: AckPolicy::None,
         memory_storage: true,
         ..pull::Config::default()
@@ -62,11 +62,19 @@ async fn consumer(js: &Context, cell: &CellId) -> anyhow::Result<pull::Stream> {
         .await?)
 }
 
-/// Reads `count` messages of the log, decodes each and drops it: from the first one's coming to the last one's decoding.
-pub(super) async fn decode_and_drop(url: &str, server: &str, cell: &CellId, count: u64) -> anyhow::Result<Reading> {
+/// Reads the log's messages behind the place `after` up to `last`, decodes each and drops it: from the first one's coming
+/// to the last one's decoding.
+pub(super) async fn decode_and_drop(
+    url: &str,
+    server: &str,
+    cell: &CellId,
+    after: u64,
+    last: u64,
+) -> anyhow::Result<Reading> {
+    let count = last - after;
     let js = jetstream::new(async_nats::connect(url).await?);
     let (cpu_s, server_cpu_s) = (place::cpu_s("self"), place::cpu_s(server));
-    let mut messages = consumer(&js, cell).await?;
+    let mut messages = consumer(&js, cell, after).await?;
     let mut watch = Stopwatch::start();
     for n in 0..count {
         let message = messages.next().await.context("the consumer ended")??;

@@ -1,7 +1,7 @@
 //! WebSocket clients that follow orders for as long as they are told to: they come back after every loss of the connection
 //! and resume each order from the version they have.
 
-use super::{Board, FollowTally, Http, StatusChange, backoff};
+use super::{Board, FollowTally, Http, Record, StatusChange, backoff, http::WS_PATH};
 use crate::{
     clock::Stopwatch,
     domain::OrderId,
@@ -47,6 +47,7 @@ impl Follower {
         let (orders, asked) = mpsc::channel(1_024);
         let run = Run {
             http: options.http.clone(),
+            record: options.http.record().clone(),
             board: board.clone(),
             changes: options.changes.clone(),
             heartbeat: FIRST_HEARTBEAT,
@@ -120,6 +121,7 @@ impl Followers {
 
 struct Run {
     http: Http,
+    record: Record,
     board: Arc<Mutex<Board>>,
     changes: Option<mpsc::Sender<StatusChange>>,
     heartbeat: Duration,
@@ -229,6 +231,7 @@ impl Run {
                 return Ok(Vec::new());
             }
         };
+        self.record.keep(WS_PATH, text.as_bytes());
         let (frames, changes) = {
             let mut board = self.board.lock();
             match serde_json::from_str::<ServerFrame>(text.as_str()) {

@@ -1,7 +1,7 @@
 //! REST as a patient shop uses it: every command carries an idempotency key, so whatever leaves the outcome unknown (a
 //! refused connection, a timeout, a 5xx) is simply sent again, for as long as the patience lasts.
 
-use super::{OutsideError, Token, backoff};
+use super::{OutsideError, Record, Token, backoff};
 use crate::{
     clock::Stopwatch,
     domain::OrderId,
@@ -21,6 +21,8 @@ use tokio_tungstenite::tungstenite::{client::IntoClientRequest, handshake::clien
 /// Longest wait for one answer. The server gives up on its own after 10 s and says so.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The WebSocket's path.
+pub(super) const WS_PATH: &str = "/v1/ws";
 
 /// A client of the REST routes. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -30,6 +32,7 @@ pub struct Http {
     role: View,
     patience: Duration,
     token: Option<Token>,
+    record: Record,
 }
 
 impl Http {
@@ -46,7 +49,8 @@ impl Http {
             .timeout(ANSWER_TIMEOUT)
             .build()
             .map_err(|e| argument(e.to_string()))?;
-        Ok(Self { client, base: base.trim_end_matches('/').to_owned(), role, patience, token: None })
+        let (base, record) = (base.trim_end_matches('/').to_owned(), Record::default());
+        Ok(Self { client, base, role, patience, token: None, record })
     }
 
     /// With a token in every request.
@@ -67,9 +71,30 @@ impl Http {
         Ok(request)
     }
 
+    /// Keeps every answer to a read.
+    pub fn recorded(mut self, record: Record) -> Self {
+        self.record = record;
+        self
+    }
+
+    /// Where answers to reads are kept.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
     /// The WebSocket's address with this client's role.
     pub fn ws_url(&self) -> String {
-        format!("{}/v1/ws?role={}", self.base.replacen("http://", "ws://", 1), self.role.name())
+        format!("{}{}", self.base.replacen("http://", "ws://", 1), self.in_role(WS_PATH))
+    }
+
+    /// A path, asked in this client's role: the one place that says who is asking.
+    fn in_role(&self, path: &str) -> String {
+        // A token says it, and leaves nothing to say.
+        if self.token.is_some() {
+            return path.to_owned();
+        }
+        let joint = if path.contains('?') { '&' } else { '?' };
+        format!("{path}{joint}role={}", self.role.name())
     }
 
     /// The role that reads are made in.
@@ -92,13 +117,13 @@ impl Http {
 
     /// An order as this client's role sees it.
     pub async fn order(&self, order: &OrderId) -> Result<Snapshot, OutsideError> {
-        self.get(&format!("/v1/orders/{order}?role={}", self.role.name())).await
+        self.get(&self.in_role(&format!("/v1/orders/{order}"))).await
     }
 
     /// A page of orders, newest first.
     pub async fn orders(&self, cursor: Option<&str>, limit: u32) -> Result<OrderPage, OutsideError> {
         let cursor = cursor.map(|c| format!("&cursor={}", percent(c))).unwrap_or_default();
-        self.get(&format!("/v1/orders?role={}&limit={limit}{cursor}", self.role.name())).await
+        self.get(&self.in_role(&format!("/v1/orders?limit={limit}{cursor}"))).await
     }
 
     /// The whole history of an order, page by page.
@@ -174,7 +199,11 @@ impl Http {
                 .body(body.clone());
         }
         let response = request.send().await?;
-        Ok((response.status(), response.bytes().await?.to_vec()))
+        let (status, body) = (response.status(), response.bytes().await?);
+        if command.is_none() {
+            self.record.keep(path, &body);
+        }
+        Ok((status, body.to_vec()))
     }
 }
 

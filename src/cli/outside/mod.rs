@@ -9,6 +9,7 @@ mod follower;
 mod http;
 mod nats;
 mod pace;
+mod record;
 
 pub use agree::{Agreement, Mismatch, agreement};
 pub use bearer::{Token, TokenOptions};
@@ -18,6 +19,7 @@ pub use http::Http;
 pub use nats::{Answered, Nats};
 pub use pace::Pace;
 pub(crate) use pace::announce;
+pub use record::Record;
 
 use crate::wire::problem::Problem;
 use std::{path::Path, time::Duration};

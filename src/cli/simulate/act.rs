@@ -3,20 +3,23 @@
 
 use super::{
     day::{Act, What},
+    deed::Deed,
     phone::Message,
-    plan::{Deed, Plan, Wish},
+    plan::Plan,
     truth::{Ended, Times},
     warehouse::Warehouse,
+    wish::{Mark, Wish},
 };
 use crate::{
-    cli::outside::{Http, Nats, OutsideError, Pace, json},
+    cli::outside::{Answered, Http, Nats, OutsideError, Pace, json},
     domain::{CellId, OrderId, RiderId, UnixMillis},
     geo::{Datum, Point},
     wire::{
         answer::{FixTally, Outcome},
         command::{CommandBody, Coordinates, CreateBody, PromiseBody, RouteBody, WarehouseBody},
-        fix::{BatchBody, DeliveredBody, FixBody, ShiftBody, SingleBody, TripBody},
+        fix::{BatchBody, DeliveredBody, FailedBody, FixBody, ShiftBody, SingleBody, TripBody},
         header,
+        life::{MissingItemBody, ProofBody},
         subject::LogSubject,
     },
 };
@@ -66,16 +69,20 @@ impl Hands {
         match deed {
             Deed::Create { order } => {
                 let wish = self.wish(*order);
-                let body =
-                    self.create_body(wish, due).ok_or_else(|| Ended::Refused("a place is off the globe".into()))?;
+                let body = self.create_body(wish, due).ok_or_else(off_the_globe)?;
                 let key = format!("create-{}", wish.order);
                 self.http.command("/v1/orders", &key, &body).await.map(drop).map_err(ended)
             }
             Deed::Pay { order } => self.command(*order, "pay", CommandBody::default()).await,
             Deed::Cancel { order, reason } => {
-                let reason = Some((*reason).to_owned());
+                let reason = Some(format!("{reason} {}", self.wish(*order).mark(Mark::CancelReason)));
                 self.command(*order, "cancel", CommandBody { reason, ..CommandBody::default() }).await
             }
+            Deed::Edit { order } => {
+                let body = self.edit_body(self.wish(*order), due).ok_or_else(off_the_globe)?;
+                self.command(*order, "edit", body).await
+            }
+            Deed::Missing { order } => self.missing(self.wish(*order)).await,
             Deed::Assign { order, rider } => {
                 let rider = Some(self.rider_id(*rider).to_string());
                 self.command(*order, "assign", CommandBody { rider, ..CommandBody::default() }).await
@@ -93,20 +100,58 @@ impl Hands {
                 self.rider(*rider, "trip", json(&TripBody { stops })).await.map(drop)
             }
             Deed::Delivered { rider, order, at } => {
-                let order = self.wish(*order).order.to_string();
-                let clock_ms = self.plan.riders[*rider].phone.clock_ms;
+                let wish = self.wish(*order);
+                let shown = |n: usize, name: &str| wish.proof[n].then(|| format!("{name}-{}", wish.mark(Mark::Proof)));
+                let proof =
+                    ProofBody { photo: shown(0, "photo"), code: shown(1, "code"), signature: shown(2, "signature") };
+                let (at_ms, sent_time_ms) = self.told_at(*rider, *at);
                 let body = DeliveredBody {
-                    order,
-                    at_ms: Some(at.plus(clock_ms.unwrap_or(0)).0),
-                    sent_time_ms: clock_ms.map(|ms| self.pace.now().plus(ms).0),
-                    proof: None,
+                    order: wish.order.to_string(),
+                    at_ms,
+                    sent_time_ms,
+                    proof: (proof != ProofBody::default()).then_some(proof),
                 };
                 self.rider(*rider, "delivered", json(&body)).await.map(drop)
+            }
+            Deed::Failed { rider, order, at } => {
+                let reason = format!("nobody opened {}", self.wish(*order).mark(Mark::AttemptReason));
+                self.rider(*rider, "failed", json(&self.failed_body(*rider, *order, *at, reason))).await.map(drop)
+            }
+            Deed::Returned { rider, order, at } => {
+                let reason = format!("nobody opened twice {}", self.wish(*order).mark(Mark::CancelReason));
+                self.rider(*rider, "returned", json(&self.failed_body(*rider, *order, *at, reason))).await.map(drop)
             }
             Deed::Shift { rider, on, .. } => {
                 self.rider(*rider, "shift", json(&ShiftBody { on: *on, handover_to: None })).await.map(drop)
             }
+            Deed::HandOver { rider, to, .. } => {
+                let handover_to = Some(self.rider_id(*to).to_string());
+                self.rider(*rider, "shift", json(&ShiftBody { on: false, handover_to })).await.map(drop)
+            }
         }
+    }
+
+    /// When a rider's phone says that something happened, and, if its clock is wrong, when it says so.
+    fn told_at(&self, rider: usize, at: UnixMillis) -> (Option<i64>, Option<i64>) {
+        let clock_ms = self.plan.riders[rider].phone.clock_ms;
+        (Some(at.plus(clock_ms.unwrap_or(0)).0), clock_ms.map(|ms| self.pace.now().plus(ms).0))
+    }
+
+    fn failed_body(&self, rider: usize, order: u32, at: UnixMillis, reason: String) -> FailedBody {
+        let (at_ms, sent_time_ms) = self.told_at(rider, at);
+        FailedBody { order: self.wish(order).order.to_string(), reason, at_ms, sent_time_ms }
+    }
+
+    /// The warehouse says what it doesn't have.
+    async fn missing(&self, wish: &Wish) -> Result<(), Ended> {
+        let mark = wish.mark(Mark::Missing);
+        let item = MissingItemBody { name: format!("milk {mark}"), count: wish.missing.unwrap_or(1) };
+        let note = Some(format!("sold out {mark}"));
+        let body = CommandBody { items: Some(vec![item]), note, ..CommandBody::default() };
+        let subject = LogSubject::Order { cell: self.cell.clone(), order: wish.order.clone(), verb: "missing".into() };
+        let publisher = format!("warehouse.{}", self.plan.warehouses[wish.warehouse].id);
+        let headers = [(header::PUBLISHER, publisher.as_str()), (header::IDEMPOTENCY_KEY, "missing")];
+        outcome(&subject, self.nats.ask(&subject, &headers, json(&body)).await).map(drop)
     }
 
     fn wish(&self, order: u32) -> &Wish {
@@ -166,12 +211,7 @@ impl Hands {
     }
 
     async fn ask(&self, subject: &LogSubject, publisher: &str, payload: bytes::Bytes) -> Result<Outcome, Ended> {
-        match self.nats.ask(subject, &[(header::PUBLISHER, publisher)], payload).await.map_err(ended)?.outcome {
-            Outcome::Refused(body) => {
-                Err(Ended::Refused(format!("{subject}: {} ({}): {}", body.code, body.field, body.detail)))
-            }
-            outcome @ (Outcome::Accepted(_) | Outcome::Fixes(_)) => Ok(outcome),
-        }
+        outcome(subject, self.nats.ask(subject, &[(header::PUBLISHER, publisher)], payload).await)
     }
 
     /// The order as the shop's system sends it, with whom to ring and where.
@@ -180,25 +220,63 @@ impl Hands {
         let streets = &self.plan.streets;
         let degrees = |point: Point| Coordinates { lat: point.lat(), lon: point.lon() };
         let from = degrees(streets.frame.point(streets.spot(*corner))?);
-        let line = wish.route.line(&streets.frame);
+        let to = degrees(streets.frame.point(wish.destination(streets, wish.first_door))?);
+        let mut line = wish.route.line(&streets.frame);
+        if !line.is_empty() {
+            line.push((to.lon, to.lat));
+        }
         let route = (!line.is_empty()).then(|| RouteBody::GeoJson { kind: "LineString".into(), coordinates: line });
         let body = CreateBody {
-            user_id: format!("u-{}", wish.order),
+            user_id: format!("u-{}-{}", wish.order, wish.mark(Mark::User)),
             warehouse: WarehouseBody { id: id.to_string(), name: name.clone(), lat: from.lat, lon: from.lon },
-            destination: degrees(streets.frame.point(streets.spot(wish.door))?),
+            destination: to,
             amount_minor: wish.amount_minor,
             currency: "CNY".into(),
             items: wish.items,
-            promise: Some(PromiseBody { from_ms: at.plus(PROMISE_FROM_MS).0, to_ms: at.plus(PROMISE_TO_MS).0 }),
+            promise: Some(promise(at, 0)),
             route,
-            extra: None,
+            extra: Some(value!({"gift": wish.mark(Mark::Extra)})),
             datum: Datum::default(),
         };
         let mut order = serde_json::to_value(body).ok()?;
         order["id"] = wish.order.as_str().into();
-        order["contact"] = value!({"name": "王小明", "phone": "+86 138 0000 0000"});
-        order["address"] = format!("人民路 {} 号", wish.door).into();
+        order["contact"] = value!({"name": format!("王小明 {}", wish.mark(Mark::Name)), "phone": wish.phone()});
+        order["address"] = format!("人民路 {} 号 {}", wish.door, wish.mark(Mark::Address)).into();
+        order["notes"] = format!("放门口 {}", wish.mark(Mark::Notes)).into();
         Some(order)
+    }
+
+    /// What the customer thought better of.
+    fn edit_body(&self, wish: &Wish, at: UnixMillis) -> Option<CommandBody> {
+        let streets = &self.plan.streets;
+        let edit = wish.edit?;
+        let destination = match edit.door {
+            Some(door) => {
+                let to = streets.frame.point(wish.destination(streets, door))?;
+                Some(Coordinates { lat: to.lat(), lon: to.lon() })
+            }
+            None => None,
+        };
+        let promise = Some(promise(at, edit.later_ms));
+        Some(CommandBody { promise, destination, ..CommandBody::default() })
+    }
+}
+
+fn promise(at: UnixMillis, later_ms: i64) -> PromiseBody {
+    PromiseBody { from_ms: at.plus(PROMISE_FROM_MS + later_ms).0, to_ms: at.plus(PROMISE_TO_MS + later_ms).0 }
+}
+
+fn off_the_globe() -> Ended {
+    Ended::Refused("a place is off the globe".into())
+}
+
+/// What was answered, or why it is none.
+fn outcome(subject: &LogSubject, answered: Result<Answered, OutsideError>) -> Result<Outcome, Ended> {
+    match answered.map_err(ended)?.outcome {
+        Outcome::Refused(body) => {
+            Err(Ended::Refused(format!("{subject}: {} ({}): {}", body.code, body.field, body.detail)))
+        }
+        outcome @ (Outcome::Accepted(_) | Outcome::Fixes(_)) => Ok(outcome),
     }
 }
 

@@ -1,11 +1,7 @@
 //! What is due next: the plan's deeds and the phones' messages, in order of time. Messages are made when they are due, so
 //! that a long day needs no more memory than a short one.
 
-use super::{
-    lanes::Lane,
-    phone::Message,
-    plan::{Deed, Plan},
-};
+use super::{deed::Deed, lanes::Lane, phone::Message, plan::Plan};
 use crate::domain::UnixMillis;
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
@@ -26,22 +22,9 @@ pub(super) struct Act {
 impl Act {
     /// Who does it, and whom it waits for.
     pub(super) fn lanes(&self) -> Vec<Lane> {
-        let orders = |orders: &[u32]| orders.iter().map(|order| Lane::Order(*order)).collect::<Vec<_>>();
         match &self.what {
             What::Fixes { rider, .. } => vec![Lane::Rider(*rider)],
-            What::Deed(deed) => match deed {
-                Deed::Create { order }
-                | Deed::Pay { order }
-                | Deed::Cancel { order, .. }
-                | Deed::Stage { order, .. }
-                | Deed::Assign { order, .. } => vec![Lane::Order(*order)],
-                Deed::Delivered { rider, order, .. } => vec![Lane::Rider(*rider), Lane::Order(*order)],
-                Deed::Trip { rider, stops: concerned } | Deed::Shift { rider, after: concerned, .. } => {
-                    let mut lanes = orders(concerned);
-                    lanes.push(Lane::Rider(*rider));
-                    lanes
-                }
-            },
+            What::Deed(deed) => deed.lanes(),
         }
     }
 }

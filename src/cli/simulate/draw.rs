@@ -8,6 +8,8 @@ use rand_chacha::ChaCha8Rng;
 pub(super) enum Draw {
     City,
     Order(u32),
+    /// What becomes of it beside the straight way.
+    Life(u32),
     /// How its picking goes.
     Picking(u32),
     /// How the rider rides.
@@ -25,6 +27,7 @@ pub(super) fn stream(seed: u64, draw: Draw) -> ChaCha8Rng {
         Draw::Rider(n) => (2 << 32) + u64::from(n),
         Draw::Phone(n) => (3 << 32) + u64::from(n),
         Draw::Picking(n) => (4 << 32) + u64::from(n),
+        Draw::Life(n) => (5 << 32) + u64::from(n),
     });
     random
 }

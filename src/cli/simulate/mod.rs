@@ -6,6 +6,7 @@
 
 mod act;
 mod day;
+mod deed;
 mod demand;
 mod draw;
 mod lanes;
@@ -16,8 +17,10 @@ mod rider;
 mod run;
 mod streets;
 mod tasks;
+mod trip;
 mod truth;
 mod warehouse;
+mod wish;
 
 use super::outside::{Http, Nats, Pace, TokenOptions, say};
 use crate::{

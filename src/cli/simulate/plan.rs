@@ -3,13 +3,15 @@
 //! city, however fast the machine is.
 
 use super::{
+    deed::Deed,
     demand::Demand,
     draw::{Draw, stream},
     rider::Rider,
-    streets::{Corner, Streets, Way},
+    streets::Streets,
     warehouse::Warehouse,
+    wish::{Intent, Wish},
 };
-use crate::domain::{OrderId, Stage, UnixMillis, ids::IdError};
+use crate::domain::{Stage, UnixMillis, ids::IdError};
 use rand::Rng;
 use std::{
     cmp::Reverse,
@@ -22,57 +24,13 @@ const POSTPONE_MS: i64 = 30_000;
 /// A packed order waits so long for others that could go with it, unless so many stand there.
 const BUNDLE_MS: i64 = 150_000;
 const BUNDLE: usize = 4;
-/// Doors are so far from their warehouse.
-const DOOR_M: std::ops::Range<f64> = 200.0..2_500.0;
-/// At the warehouse and at the door.
-const PICK_UP_MS: std::ops::Range<i64> = 30_000..90_000;
-const HAND_OVER_MS: std::ops::Range<i64> = 20_000..60_000;
-/// One trip in so many was first given to another rider; one order in so many is cancelled by operations on the way.
-const REASSIGN_CHANCE: f64 = 0.03;
-const CANCEL_ON_THE_WAY_CHANCE: f64 = 0.015;
 /// One warehouse report in so many is followed by a wrong one, which must be refused.
 const STAGE_BACK_CHANCE: f64 = 0.01;
 /// The system's default for unpaid orders.
-const UNPAID_MS: i64 = 30 * 60_000;
-
-/// What the customer makes of an order, short of accidents on the way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Intent {
-    Receive,
-    NeverPay,
-    CancelUnpaid,
-    CancelPaid,
-}
-
-/// What was ordered.
-#[derive(Clone, Debug)]
-pub(super) struct Wish {
-    pub(super) order: OrderId,
-    pub(super) warehouse: usize,
-    pub(super) door: Corner,
-    pub(super) items: u32,
-    pub(super) amount_minor: i64,
-    pub(super) route: Way,
-    pay_after_ms: i64,
-    intent: Intent,
-    cancelled: bool,
-}
-
-/// What is done. Orders and riders are numbers in the plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Deed {
-    Create { order: u32 },
-    Pay { order: u32 },
-    Cancel { order: u32, reason: &'static str },
-    Stage { order: u32, stage: Stage, must_be_refused: bool },
-    Assign { order: u32, rider: usize },
-    Trip { rider: usize, stops: Vec<u32> },
-    Delivered { rider: usize, order: u32, at: UnixMillis },
-    Shift { rider: usize, on: bool, after: Vec<u32> },
-}
+pub(super) const UNPAID_MS: i64 = 30 * 60_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
+pub(super) enum Event {
     Create(u32),
     Task(u32),
     Packed(u32),
@@ -104,8 +62,8 @@ pub(super) struct Plan {
     /// When everything has come to its end, also what ends by itself.
     pub(super) end: UnixMillis,
     seed: u64,
-    demand: Demand,
-    begin: UnixMillis,
+    pub(super) demand: Demand,
+    pub(super) begin: UnixMillis,
     open: usize,
     events: BinaryHeap<Reverse<(UnixMillis, u64, Event)>>,
     ties: u64,
@@ -146,7 +104,7 @@ impl Plan {
             ties: 0,
         };
         for (n, at) in (0..).zip(demand.times(seed, orders, begin)) {
-            let wish = plan.wish(seed, n, prefix)?;
+            let wish = Wish::draw(seed, n, prefix, &plan.streets, &plan.warehouses)?;
             plan.wishes.push(wish);
             plan.at(at, Event::Create(n));
         }
@@ -160,32 +118,7 @@ impl Plan {
         Ok(plan)
     }
 
-    fn wish(&self, seed: u64, n: u32, prefix: &str) -> Result<Wish, IdError> {
-        let mut random = stream(seed, Draw::Order(n));
-        // The stream's first draw was the order's time.
-        let _: f64 = random.random_range(0.0..1.0);
-        let warehouse = random.random_range(0..self.warehouses.len());
-        let from = self.warehouses[warehouse].corner;
-        let door = self.streets.any_within(self.streets.spot(from), DOOR_M.start, DOOR_M.end, &mut random);
-        Ok(Wish {
-            order: format!("{prefix}o{n}").parse()?,
-            warehouse,
-            door,
-            items: random.random_range(1..=12),
-            amount_minor: random.random_range(990..=29_900),
-            route: self.streets.way(from, door),
-            pay_after_ms: random.random_range(5_000..=20_000),
-            intent: match random.random_range(0..200) {
-                0..=2 => Intent::NeverPay,
-                3..=6 => Intent::CancelUnpaid,
-                7..=9 => Intent::CancelPaid,
-                _ => Intent::Receive,
-            },
-            cancelled: false,
-        })
-    }
-
-    fn at(&mut self, due: UnixMillis, event: Event) {
+    pub(super) fn at(&mut self, due: UnixMillis, event: Event) {
         self.ties += 1;
         self.events.push(Reverse((due, self.ties, event)));
     }
@@ -239,8 +172,11 @@ impl Plan {
         }
         self.open += 1;
         self.deeds.push((now, Deed::Create { order }));
-        let Wish { intent, pay_after_ms, .. } = self.wishes[order as usize];
+        let Wish { intent, pay_after_ms, edit, .. } = self.wishes[order as usize];
         let decided = now.plus(pay_after_ms);
+        if edit.is_some_and(|edit| edit.unpaid) {
+            self.edit(order, now.plus(pay_after_ms / 2));
+        }
         match intent {
             Intent::NeverPay => return self.at(now.plus(UNPAID_MS + 60_000), Event::Ended),
             Intent::CancelUnpaid => {
@@ -254,8 +190,15 @@ impl Plan {
         self.at(decided.plus(1_000), Event::Task(order));
     }
 
+    /// From now on, the order goes where the customer wants it after all.
+    fn edit(&mut self, order: u32, at: UnixMillis) {
+        let wish = &mut self.wishes[order as usize];
+        wish.door = wish.edit.and_then(|edit| edit.door).unwrap_or(wish.door);
+        self.deeds.push((at, Deed::Edit { order }));
+    }
+
     fn task(&mut self, order: u32, now: UnixMillis) {
-        let Wish { warehouse, items, intent, .. } = self.wishes[order as usize];
+        let Wish { warehouse, items, intent, edit, missing, .. } = self.wishes[order as usize];
         let mut random = stream(self.seed, Draw::Picking(order));
         let picking = self.warehouses[warehouse].pick(now, items, &mut random);
         let stages = [
@@ -273,6 +216,12 @@ impl Plan {
             if given_up.is_none_or(|given_up| due < given_up) {
                 self.deeds.push((due, Deed::Stage { order, stage, must_be_refused: false }));
             }
+        }
+        if edit.is_some_and(|edit| !edit.unpaid) {
+            self.edit(order, picking.picking.plus(1_000));
+        }
+        if missing.is_some() {
+            self.deeds.push((picking.picked.plus(5_000), Deed::Missing { order }));
         }
         if let Some(at) = given_up {
             self.wishes[order as usize].cancelled = true;
@@ -306,76 +255,6 @@ impl Plan {
         }
     }
 
-    /// Plans a whole trip: to the warehouse, from door to door, the next one always the nearest.
-    fn trip(&mut self, rider: usize, warehouse: usize, orders: Vec<u32>, now: UnixMillis) {
-        let mut at = now.plus(1_000);
-        if let Some(other) = self.other_rider(rider, now) {
-            self.deeds.extend(orders.iter().map(|&order| (at, Deed::Assign { order, rider: other })));
-            at = at.plus(self.riders[rider].between(5_000..20_000));
-        }
-        self.deeds.extend(orders.iter().map(|&order| (at, Deed::Assign { order, rider })));
-        let flow = |at: UnixMillis| self.demand.flow(at.since(self.begin));
-        let streets = &self.streets;
-        let one = &mut self.riders[rider];
-        one.motion.stay(at.plus(3_000));
-        one.ride(streets, self.warehouses[warehouse].corner, flow(at));
-        let loaded = one.stand(PICK_UP_MS);
-        let handed_over =
-            |&order: &u32| (loaded, Deed::Stage { order, stage: Stage::HandedOver, must_be_refused: false });
-        self.deeds.extend(orders.iter().map(handed_over));
-        let mut left = orders;
-        let mut stops = Vec::with_capacity(left.len());
-        let mut corner = one.corner;
-        while !left.is_empty() {
-            let distance_m =
-                |order: u32| streets.spot(self.wishes[order as usize].door).distance_m(streets.spot(corner));
-            let nearest = (0..left.len()).min_by(|&a, &b| distance_m(left[a]).total_cmp(&distance_m(left[b])));
-            let order = left.remove(nearest.unwrap_or(0));
-            corner = self.wishes[order as usize].door;
-            stops.push(order);
-        }
-        self.deeds.push((loaded, Deed::Trip { rider, stops: stops.clone() }));
-        let mut ended = Vec::new();
-        for (n, &order) in stops.iter().enumerate() {
-            if n > 0 && one.happens(CANCEL_ON_THE_WAY_CHANCE) {
-                let at = loaded.plus(one.between(20_000..90_000));
-                let reason = "the customer can't be reached";
-                self.deeds.push((at, Deed::Cancel { order, reason }));
-                ended.push(at);
-                continue;
-            }
-            let flow = self.demand.flow(one.motion.end().0.since(self.begin));
-            one.ride(streets, self.wishes[order as usize].door, flow);
-            let at = one.stand(HAND_OVER_MS);
-            // Without network the report comes later, with its own time.
-            let due = one.phone.spells.online_from(at);
-            self.deeds.push((due, Deed::Delivered { rider, order, at }));
-            ended.push(due);
-        }
-        one.free_from = ended.iter().copied().max().unwrap_or(loaded).max(one.motion.end().0).plus(1_000);
-        one.last_trip = stops;
-        let free_from = one.free_from;
-        for at in ended {
-            self.at(at, Event::Ended);
-        }
-        self.at(free_from, Event::Look);
-        if free_from >= self.riders[rider].shift.1 {
-            self.at(free_from, Event::ShiftEnd(rider));
-        }
-    }
-
-    /// Now and then the shop gives a trip to somebody else first.
-    fn other_rider(&mut self, rider: usize, now: UnixMillis) -> Option<usize> {
-        if !self.riders[rider].happens(REASSIGN_CHANCE) {
-            return None;
-        }
-        let count = self.riders.len();
-        (1..count).map(|n| (rider + n) % count).find(|&other| {
-            let other = &self.riders[other];
-            !other.ended && other.on_shift(now) && other.on_shift(now.plus(5 * 60_000))
-        })
-    }
-
     fn shift_end(&mut self, rider: usize, now: UnixMillis) {
         let one = &mut self.riders[rider];
         if one.ended || now < one.free_from || now < one.shift.0 {
@@ -400,27 +279,55 @@ mod tests {
         Plan::new(size, Streets::grid().unwrap(), "t-", UnixMillis(1_000_000)).unwrap()
     }
 
+    /// What happens to each order, in its order: an assignment each time somebody takes it over.
+    fn ways(plan: &Plan) -> BTreeMap<u32, Vec<&'static str>> {
+        let mut events: BTreeMap<u32, Vec<&'static str>> = BTreeMap::new();
+        for (_, deed) in &plan.deeds {
+            let name = match deed {
+                Deed::Create { .. } => "create",
+                Deed::Pay { .. } => "pay",
+                Deed::Cancel { .. } => "cancel",
+                Deed::Edit { .. } => "edit",
+                Deed::Missing { .. } => "missing",
+                Deed::Stage { must_be_refused: true, .. } | Deed::Trip { .. } | Deed::Shift { .. } => continue,
+                Deed::Stage { stage, .. } => stage.name(),
+                Deed::Assign { .. } => "assign",
+                Deed::Delivered { .. } => "delivered",
+                Deed::Failed { .. } => "failed",
+                Deed::Returned { .. } => "returned",
+                Deed::HandOver { orders, .. } => {
+                    orders.iter().for_each(|order| events.entry(*order).or_default().push("assign"));
+                    continue;
+                }
+            };
+            events.entry(deed.order().unwrap()).or_default().push(name);
+        }
+        events
+    }
+
     #[test]
     fn every_order_ends_once_and_what_happens_to_it_is_in_its_order() {
         for demand in [Demand::Day, Demand::Even { every_ms: 30_000 }] {
-            let plan = plan(5, demand);
-            let mut events: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
-            for (_, deed) in &plan.deeds {
-                let (order, name) = match deed {
-                    Deed::Create { order } => (order, "create"),
-                    Deed::Pay { order } => (order, "pay"),
-                    Deed::Cancel { order, .. } => (order, "cancel"),
-                    Deed::Stage { must_be_refused: true, .. } | Deed::Trip { .. } | Deed::Shift { .. } => continue,
-                    Deed::Stage { order, stage, .. } => (order, stage.name()),
-                    Deed::Assign { order, .. } => (order, "assign"),
-                    Deed::Delivered { order, .. } => (order, "delivered"),
-                };
-                events.entry(*order).or_default().push(name);
-            }
+            let events = ways(&plan(5, demand));
             assert_eq!(events.len(), 400);
             let mut ways: BTreeMap<String, usize> = BTreeMap::new();
             for events in events.values() {
-                *ways.entry(events.join(" ").replace("assign assign", "assign")).or_default() += 1;
+                // Beside the straight way.
+                let straight = events.iter().filter(|e| !["edit", "missing", "failed"].contains(e)).copied();
+                let mut straight: Vec<_> = straight.collect();
+                straight.dedup_by(|a, b| a == b && *a == "assign");
+                // Taken over on the way.
+                let on_the_way = straight.iter().rposition(|e| *e == "assign");
+                if let Some(at) = on_the_way.filter(|at| *at > 0 && straight[at - 1] == "handed_over") {
+                    straight.remove(at);
+                }
+                *ways.entry(straight.join(" ")).or_default() += 1;
+                let place = |what: &str| events.iter().position(|e| *e == what);
+                assert!(place("edit").is_none_or(|at| Some(at) < place("handed_over")), "{events:?}");
+                assert!(place("missing").is_none_or(|at| Some(at) > place("picked")), "{events:?}");
+                let failed = events.iter().filter(|e| **e == "failed").count();
+                assert!(failed <= 2 && (failed == 0 || Some(place("failed")) > Some(place("handed_over"))));
+                assert!(place("returned").is_none() || failed > 0, "{events:?}");
             }
             let whole = "create pay received picking picked packed assign handed_over delivered";
             let known = [
@@ -429,10 +336,22 @@ mod tests {
                 "create cancel",
                 "create pay received picking cancel",
                 "create pay received picking picked packed assign handed_over cancel",
+                "create pay received picking picked packed assign handed_over returned",
             ];
             assert!(ways.keys().all(|way| known.contains(&way.as_str())), "{ways:?}");
-            assert!(ways[whole] > 350 && ways.len() > 3, "{ways:?}");
+            assert!(ways[whole] > 340 && ways.len() > 3, "{ways:?}");
         }
+    }
+
+    #[test]
+    fn what_happens_in_life_happens() {
+        let events: Vec<_> = (1..=4).flat_map(|seed| ways(&plan(seed, Demand::Day)).into_values()).collect();
+        let count = |of: &dyn Fn(&Vec<&str>) -> bool| events.iter().filter(|e| of(e)).count();
+        for what in ["edit", "missing", "failed", "returned"] {
+            assert!(count(&|e| e.contains(&what)) >= 4, "{what}");
+        }
+        assert!(count(&|e| e.contains(&"failed") && e.contains(&"delivered")) > 10);
+        assert!(count(&|e| e.windows(2).any(|w| w == ["handed_over", "assign"])) > 4);
     }
 
     #[test]
@@ -448,25 +367,45 @@ mod tests {
         let plan = plan(3, Demand::Even { every_ms: 10_000 });
         let mut sizes = BTreeSet::new();
         let mut on = BTreeSet::new();
-        let mut open: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut open: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
         for (due, deed) in &plan.deeds {
             match deed {
                 Deed::Shift { rider, on: true, .. } => assert!(on.insert(*rider)),
-                Deed::Shift { rider, on: false, .. } => assert!(on.remove(rider)),
+                Deed::Shift { rider, on: false, .. } => {
+                    assert!(on.remove(rider) && open.get(rider).is_none_or(Vec::is_empty))
+                }
+                Deed::Assign { order, rider } => {
+                    for orders in open.values_mut() {
+                        orders.retain(|o| o != order);
+                    }
+                    open.entry(*rider).or_default().push(*order);
+                }
                 Deed::Trip { rider, stops } => {
                     assert!(on.contains(rider), "at {due:?}");
                     sizes.insert(stops.len());
-                    open.insert(*rider, stops.len());
+                    assert!(stops.iter().all(|order| open[rider].contains(order)), "at {due:?}");
                 }
-                Deed::Delivered { rider, at, .. } => {
-                    assert!(at <= due && open[rider] > 0);
-                    *open.entry(*rider).or_default() -= 1;
+                Deed::Failed { rider, at, order } => assert!(at <= due && open[rider].contains(order)),
+                Deed::Delivered { rider, at, order } | Deed::Returned { rider, at, order } => {
+                    assert!(at <= due && on.contains(rider) && open[rider].contains(order), "{order} at {due:?}");
+                    open.entry(*rider).or_default().retain(|o| o != order);
+                }
+                Deed::Cancel { order, .. } => open.values_mut().for_each(|orders| orders.retain(|o| o != order)),
+                Deed::HandOver { rider, to, orders } => {
+                    assert!(on.remove(rider) && on.contains(to));
+                    let mut in_hand = open.insert(*rider, Vec::new()).unwrap();
+                    in_hand.sort_unstable();
+                    let mut named = orders.clone();
+                    named.sort_unstable();
+                    assert_eq!(in_hand, named, "all that is in hand is handed over");
+                    assert!(open.entry(*to).or_default().is_empty());
+                    open.insert(*to, orders.clone());
                 }
                 Deed::Create { .. }
                 | Deed::Pay { .. }
-                | Deed::Cancel { .. }
-                | Deed::Stage { .. }
-                | Deed::Assign { .. } => {}
+                | Deed::Edit { .. }
+                | Deed::Missing { .. }
+                | Deed::Stage { .. } => {}
             }
         }
         assert!(on.is_empty(), "nobody stays on shift for ever");

@@ -4,8 +4,9 @@
 use super::{
     act::{Hands, Performed},
     day::{Act, Day, What},
+    deed::Deed,
     lanes::Lanes,
-    plan::{Deed, Plan},
+    plan::Plan,
     tasks::Task,
     truth::{Ended, Times, Truth},
 };
@@ -177,19 +178,12 @@ impl Run {
     /// Whether an act makes no sense any more. A trip goes on without the stops that failed.
     fn is_void(&self, act: &mut Act) -> bool {
         match &mut act.what {
-            What::Fixes { .. } | What::Deed(Deed::Shift { .. }) => false,
-            What::Deed(Deed::Trip { stops, .. }) => {
+            What::Fixes { .. } => false,
+            What::Deed(Deed::Trip { stops, .. } | Deed::HandOver { orders: stops, .. }) => {
                 stops.retain(|order| !self.broken.contains(order));
                 stops.is_empty()
             }
-            What::Deed(
-                Deed::Create { order }
-                | Deed::Pay { order }
-                | Deed::Cancel { order, .. }
-                | Deed::Stage { order, .. }
-                | Deed::Assign { order, .. }
-                | Deed::Delivered { order, .. },
-            ) => self.broken.contains(order),
+            What::Deed(deed) => deed.order().is_some_and(|order| self.broken.contains(&order)),
         }
     }
 
@@ -237,37 +231,27 @@ impl Run {
     }
 
     fn count(&mut self, deed: &Deed, ended: &Ended) {
-        let must_be_refused = matches!(deed, Deed::Stage { must_be_refused: true, .. });
-        let as_meant = self.judge(ended, must_be_refused);
+        let as_meant = self.judge(ended, deed.must_be_refused());
+        if let Some(order) = deed.order().filter(|_| !as_meant) {
+            self.broken.insert(order);
+        }
         let counts = &mut self.counts;
-        match deed {
-            Deed::Create { .. } => counts.created += u64::from(as_meant),
-            Deed::Cancel { .. } => counts.cancelled += u64::from(as_meant),
-            Deed::Stage { stage: Stage::Packed, .. } => counts.packed += u64::from(as_meant),
-            Deed::Assign { .. } => counts.assigned += u64::from(as_meant),
-            Deed::Delivered { .. } => counts.delivered += u64::from(as_meant),
-            Deed::Pay { .. } | Deed::Stage { .. } | Deed::Trip { .. } | Deed::Shift { .. } => {}
-        }
-        match deed {
-            Deed::Create { order }
-            | Deed::Pay { order }
-            | Deed::Cancel { order, .. }
-            | Deed::Stage { order, .. }
-            | Deed::Assign { order, .. }
-            | Deed::Delivered { order, .. }
-                if !as_meant =>
-            {
-                self.broken.insert(*order);
-            }
-            Deed::Create { .. }
-            | Deed::Pay { .. }
-            | Deed::Cancel { .. }
+        let counter = match deed {
+            Deed::Create { .. } => &mut counts.created,
+            Deed::Cancel { .. } | Deed::Returned { .. } => &mut counts.cancelled,
+            Deed::Stage { stage: Stage::Packed, .. } => &mut counts.packed,
+            Deed::Assign { .. } => &mut counts.assigned,
+            Deed::Delivered { .. } => &mut counts.delivered,
+            Deed::Pay { .. }
+            | Deed::Edit { .. }
+            | Deed::Missing { .. }
             | Deed::Stage { .. }
-            | Deed::Assign { .. }
-            | Deed::Delivered { .. }
             | Deed::Trip { .. }
-            | Deed::Shift { .. } => {}
-        }
+            | Deed::Failed { .. }
+            | Deed::Shift { .. }
+            | Deed::HandOver { .. } => return,
+        };
+        *counter += u64::from(as_meant);
     }
 
     /// Whether it ended as it should.
@@ -290,24 +274,7 @@ impl Run {
     }
 
     fn truth_of(&mut self, deed: &Deed, times: Times, ended: &Ended) {
-        let order = |n: &u32| &self.plan.wishes[*n as usize].order;
-        let rider = |n: &usize| &self.plan.riders[*n].id;
-        let what = match deed {
-            Deed::Create { order: n } => json!({"what": "create", "order": order(n)}),
-            Deed::Pay { order: n } => json!({"what": "pay", "order": order(n)}),
-            Deed::Cancel { order: n, reason } => json!({"what": "cancel", "order": order(n), "reason": reason}),
-            Deed::Stage { order: n, stage, must_be_refused } => json!({
-                "what": "stage", "order": order(n), "stage": stage.name(), "must_be_refused": must_be_refused,
-            }),
-            Deed::Assign { order: n, rider: r } => json!({"what": "assign", "order": order(n), "rider": rider(r)}),
-            Deed::Trip { rider: r, stops } => {
-                json!({"what": "trip", "rider": rider(r), "stops": stops.iter().map(order).collect::<Vec<_>>()})
-            }
-            Deed::Delivered { rider: r, order: n, at } => {
-                json!({"what": "delivered", "order": order(n), "rider": rider(r), "at_ms": at})
-            }
-            Deed::Shift { rider: r, on, .. } => json!({"what": "shift", "rider": rider(r), "on": on}),
-        };
+        let what = deed.told(&self.plan);
         self.truth.line(&json!({"kind": "deed", "deed": what, "times": times, "ended": ended}));
     }
 

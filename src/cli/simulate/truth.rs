@@ -4,9 +4,9 @@
 //! | kind | what |
 //! |---|---|
 //! | `run` | the settings; `clock_slack_ms`: by how much the city's clock may be behind the cell's |
-//! | `order` | what was ordered, from where, to where |
+//! | `order` | what was ordered, from where, to where (at first and in the end), by what number its marks are known |
 //! | `rider` | shift, error of the phone's clock, incidents (wrong turns, long stops, spells offline) |
-//! | `deed` | a command, stage, trip or shift: when it was meant, sent and answered, what became of it and should have |
+//! | `deed` | a command, stage, trip, shift or hand-over: when it was meant, sent and answered, what became of it and should have |
 //! | `fixes` | a message of fixes with the answer's tally; of each fix its identity, the true time and place, what it must become |
 //! | `end` | when the run ended, and whether it ran to the plan's end |
 
@@ -90,10 +90,12 @@ impl Truth {
         };
         for wish in &plan.wishes {
             let warehouse = &plan.warehouses[wish.warehouse];
+            let door = |corner| at(wish.destination(&plan.streets, corner));
             self.line(&json!({
-                "kind": "order", "order": wish.order, "warehouse": warehouse.id, "items": wish.items,
-                "amount_minor": wish.amount_minor,
-                "from": at(plan.streets.spot(warehouse.corner)), "to": at(plan.streets.spot(wish.door)),
+                "kind": "order", "order": wish.order, "number": wish.number, "warehouse": warehouse.id,
+                "items": wish.items, "amount_minor": wish.amount_minor, "phone": wish.phone(),
+                "from": at(plan.streets.spot(warehouse.corner)), "to": door(wish.door),
+                "to_first": door(wish.first_door),
             }));
         }
         for rider in &plan.riders {
