@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Keys change while the program runs: by [`Tokens::reload`], and when an issuer publishes others. What is remembered of a
-//! token is only that a certain key signed it, so a key that is gone takes its tokens with it.
+//! token is bound to the key and the rules that it was looked at by, so a key that is gone takes its tokens with it.
 
 mod claims;
 mod jwks;

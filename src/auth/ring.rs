@@ -18,8 +18,9 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use std::{collections::HashMap, sync::Arc};
 
+/// Whose tokens are taken. A reload makes another one of it, with other rules perhaps.
 #[derive(Debug)]
-struct Issuer {
+pub(super) struct Issuer {
     rules: Rules,
     keys: Vec<Arc<Key>>,
     jwks: Option<Arc<Jwks>>,
@@ -127,7 +128,7 @@ impl Ring {
             Err(error) => return Verdict::Known(Err(error)),
         };
         let print = seen::print(token);
-        let known = seen.lock().get(&print, &key);
+        let known = seen.lock().get(&print, &issuer, &key);
         if let Some(principal) = known {
             return Verdict::Known(match principal.expires_at.is_some_and(|at| issuer.rules.over(at, now)) {
                 true => {
@@ -139,7 +140,7 @@ impl Ring {
         }
         let result = signed_by(&key, token).and_then(|()| issuer.rules.principal(&claims, now));
         if let Ok(principal) = &result {
-            seen.lock().put(print, &key, principal.clone());
+            seen.lock().put(print, &issuer, &key, principal.clone());
         }
         Verdict::Known(result)
     }

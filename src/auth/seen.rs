@@ -1,7 +1,8 @@
-//! Tokens whose signature was found good, by their SHA-256: a crowd that reconnects costs no signatures. Only that the key
-//! signed is remembered, with what came of the claims; the key is compared anew, and so is the end.
+//! Tokens whose signature was found good, by their SHA-256: a crowd that reconnects costs no signatures. What is
+//! remembered is that this key signed it and what this issuer's rules made of it; both are compared anew, as objects, and so is
+//! the end.
 
-use super::keys::Key;
+use super::{keys::Key, ring::Issuer};
 use crate::wire::access::Principal;
 use sha2::{Digest, Sha256};
 use std::{
@@ -14,7 +15,8 @@ pub(super) type Print = [u8; 32];
 
 #[derive(Debug)]
 struct Entry {
-    /// Weak, so that a key that was replaced goes.
+    /// Weak, so that what was replaced goes.
+    issuer: Weak<Issuer>,
     key: Weak<Key>,
     principal: Principal,
 }
@@ -37,22 +39,22 @@ impl Seen {
         Self { young: HashMap::new(), old: HashMap::new(), half: (max / 2).max(1) }
     }
 
-    /// For whom the token speaks, if `key` is the one that signed it.
-    pub(super) fn get(&mut self, print: &Print, key: &Arc<Key>) -> Option<Principal> {
+    /// For whom the token speaks, if it was looked at by this key and these rules.
+    pub(super) fn get(&mut self, print: &Print, issuer: &Arc<Issuer>, key: &Arc<Key>) -> Option<Principal> {
         if let Some(entry) = self.young.get(print) {
-            return entry.by(key);
+            return entry.by(issuer, key);
         }
         let entry = self.old.remove(print)?;
-        let principal = entry.by(key)?;
-        self.put(*print, key, principal.clone());
+        let principal = entry.by(issuer, key)?;
+        self.put(*print, issuer, key, principal.clone());
         Some(principal)
     }
 
-    pub(super) fn put(&mut self, print: Print, key: &Arc<Key>, principal: Principal) {
+    pub(super) fn put(&mut self, print: Print, issuer: &Arc<Issuer>, key: &Arc<Key>, principal: Principal) {
         if self.young.len() >= self.half {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(print, Entry { key: Arc::downgrade(key), principal });
+        self.young.insert(print, Entry { issuer: Arc::downgrade(issuer), key: Arc::downgrade(key), principal });
     }
 
     pub(super) fn remove(&mut self, print: &Print) {
@@ -67,8 +69,9 @@ impl Seen {
 }
 
 impl Entry {
-    fn by(&self, key: &Arc<Key>) -> Option<Principal> {
+    fn by(&self, issuer: &Arc<Issuer>, key: &Arc<Key>) -> Option<Principal> {
         // A weak reference keeps the address from being used again.
-        std::ptr::eq(self.key.as_ptr(), Arc::as_ptr(key)).then(|| self.principal.clone())
+        let same = self.key.as_ptr() == Arc::as_ptr(key) && self.issuer.as_ptr() == Arc::as_ptr(issuer);
+        same.then(|| self.principal.clone())
     }
 }

@@ -266,6 +266,10 @@ fn the_key_says_which_algorithm_holds() {
     for alg in [jsonwebtoken::Algorithm::HS384, jsonwebtoken::Algorithm::HS512] {
         assert_eq!(asked(&tokens, &signed("k", alg, &secret)), Err(TokenError::Signature), "{alg:?}");
     }
+    // Signed as the key would have it, while the header says otherwise.
+    let message = format!("{}.{}", part(&json!({"alg": "HS512", "kid": "k"})), part(&good()));
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &secret, jwt(Algorithm::Hs256)).unwrap();
+    assert_eq!(asked(&tokens, &format!("{message}.{signature}")), Err(TokenError::Signature));
     let private = EncodingKey::from_rsa_pem(rsa().0.as_bytes()).unwrap();
     for (alg, fits) in [
         (jsonwebtoken::Algorithm::RS256, true),

@@ -21,11 +21,15 @@ struct Node {
 
 impl Node {
     async fn start(dir: &Path, settings: &str) -> Self {
+        Self::start_as("tracker", dir, settings).await
+    }
+
+    async fn start_as(roles: &str, dir: &Path, settings: &str) -> Self {
         let (log, file) = (dir.join("said.log"), dir.join("trunkline.toml"));
         std::fs::write(&file, settings).unwrap();
         let said = std::fs::File::create(&log).unwrap();
         let child = program()
-            .args(["serve", "--roles", "tracker", "--config"])
+            .args(["serve", "--http", "127.0.0.1:0", "--roles", roles, "--config"])
             .arg(&file)
             .arg("--data")
             .arg(dir.join("data"))
@@ -105,6 +109,35 @@ async fn a_running_node_takes_over_what_it_can_and_says_what_it_cannot() {
     assert_eq!(world.status("o1").await, 2, "it serves as before");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_taken_over_but_never_none_and_none_that_is_broken() {
+    let (server, dir) = (Server::start().await, tempfile::tempdir().unwrap());
+    let key = dir.path().join("a.secret");
+    std::fs::write(&key, "0123456789abcdef0123456789abcdef\n").unwrap();
+    let nats = format!("[nats]\nurl = \"{}\"\nlog_max_mib = 200\n", server.ready.url());
+    let issuer = |kid: &str, file: &Path| {
+        let key = format!("{{ kid = {kid:?}, alg = \"HS256\", secret_file = {file:?}, sign = true }}");
+        format!("[[auth.issuers]]\nname = \"acme\"\naudience = \"t\"\nroles = [\"rider\"]\nkeys = [{key}]\n")
+    };
+    let settings = format!("{nats}{}", issuer("a", &key));
+    let mut node = Node::start_as("tracker,bridge", dir.path(), &settings).await;
+    let said = node.reload(&format!("{nats}{}", issuer("b", &key)), "settings read again").await;
+    assert!(said.lines().any(|l| l.contains("taken over") && l.contains("\"auth.issuers\"")), "{said}");
+    for (settings, words) in [
+        (nats.clone(), "no keys are configured"),
+        (format!("{nats}[http]\ninsecure = true\n"), "needs a restart"),
+        (format!("{nats}{}", issuer("c", &dir.path().join("nowhere"))), "key `c`"),
+        (format!("{nats}{}", issuer("d", &key).replace("HS256", "RS512")), "key `d`"),
+    ] {
+        let said = node.reload(&settings, "nothing is changed").await;
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    // The file's own change is one, too.
+    std::fs::write(&key, "short").unwrap();
+    let said = node.reload(&format!("{nats}{}", issuer("b", &key)), "nothing is changed").await;
+    assert!(said.contains("has 5 bytes"), "{said}");
+}
+
 #[tokio::test]
 async fn check_prints_what_is_in_force_without_secrets_and_starts_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -129,6 +162,15 @@ async fn check_prints_what_is_in_force_without_secrets_and_starts_nothing() {
         assert!(text.lines().any(|l| l == line), "{line}: {text}");
     }
     assert!(!text.contains("hush") && !said.contains("hush"));
+    let secret = "0123456789abcdef0123456789abcdef";
+    let mut keys = program();
+    keys.env("TRUNKLINE_AUTH__SECRET", secret).args(["serve", "--check", "--http", "0.0.0.0:80"]);
+    let output = keys.output().await.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("auth.secret = \"***\"") && !text.contains(secret), "{text}");
+    let neither = program().args(["serve", "--check"]).output().await.unwrap();
+    assert!(!neither.status.success());
+    assert!(String::from_utf8(neither.stderr).unwrap().contains("say --insecure"), "one line says what to do");
     for (flags, words) in
         [(&["--cell", "a.b"][..], "cell"), (&["--http", "0.0.0.0:80"], "loopback"), (&["--roles", "cook"], "roles")]
     {

@@ -142,6 +142,12 @@ async fn published_keys_verify_and_rotate() {
     tokens.reload(&provider.auth()).unwrap();
     assert!(asked(&tokens, &second.token()).is_ok());
     assert_eq!(provider.fetches(), fetches);
+    // What its issuer may no longer grant, a token that is remembered doesn't either.
+    let mut narrower = provider.auth();
+    narrower.issuers[0].roles = [Role::Rider].into();
+    tokens.reload(&narrower).unwrap();
+    assert!(matches!(asked(&tokens, &second.token()), Err(TokenError::Claim { claim: "role", .. })));
+    assert_eq!(provider.fetches(), fetches);
 }
 
 #[tokio::test]
