@@ -156,9 +156,9 @@ mod tests {
         let mut interest = Interest::default();
         assert_eq!(interest.ask_cell(S * 60), 0);
         (0..5).for_each(|n| interest.order_changed(&order(n)));
-        (0..2).for_each(|_| {
+        for _ in 0..2 {
             interest.rider_changed(&rider(1), 1, UnixMillis(1));
-        });
+        }
         let words = interest.take(S, 4);
         let sizes: Vec<_> = words.iter().map(|w| (w.from, w.to, w.riders.len(), w.orders.len())).collect();
         assert_eq!(sizes, [(0, 1, 1, 3), (1, 2, 0, 2)]);

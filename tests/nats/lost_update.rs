@@ -20,15 +20,15 @@ use tokio::{
 };
 
 /// Stands between a client and nats-server, reads what the server sends, and drops the one message it was told to.
-struct Proxy {
-    url: String,
+pub(crate) struct Proxy {
+    pub(crate) url: String,
     /// The subject whose next delta is dropped.
     drop: Arc<Mutex<Option<String>>>,
     dropped: Arc<AtomicU32>,
 }
 
 impl Proxy {
-    async fn start(server: u16) -> Self {
+    pub(crate) async fn start(server: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("nats://{}", listener.local_addr().unwrap());
         let proxy = Self { url, drop: Arc::default(), dropped: Arc::default() };
@@ -46,10 +46,15 @@ impl Proxy {
 
     /// Drops the next delta of an order.
     fn drop_next(&self, order: &str) {
-        *self.drop.lock() = Some(format!("update.default.order.{order}"));
+        self.drop_next_on(&format!("update.default.order.{order}"));
     }
 
-    async fn has_dropped(&self, n: u32) {
+    /// Drops the next delta on a subject.
+    pub(crate) fn drop_next_on(&self, subject: &str) {
+        *self.drop.lock() = Some(subject.to_owned());
+    }
+
+    pub(crate) async fn has_dropped(&self, n: u32) {
         eventually("the delta is dropped", || async { self.dropped.load(Ordering::Acquire) == n }).await;
     }
 }
@@ -80,7 +85,9 @@ async fn filter(
             let bytes: usize = words.last().unwrap().parse().unwrap();
             message.resize(head + bytes + 2, 0);
             from.read_exact(&mut message[head..]).await.unwrap();
-            let is_delta = String::from_utf8_lossy(&message[head..]).contains(r#""type":"delta""#);
+            let text = String::from_utf8_lossy(&message[head..]);
+            // A rider's words are all of one kind.
+            let is_delta = text.contains(r#""type":"delta""#) || words[1].starts_with("update.default.rider.");
             let chosen = is_delta && drop.lock().take_if(|subject| subject == words[1]).is_some();
             if chosen {
                 dropped.fetch_add(1, Ordering::AcqRel);

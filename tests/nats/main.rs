@@ -5,6 +5,7 @@
 
 mod backup;
 mod bad_input;
+mod boards;
 mod dead;
 mod epoch;
 mod feed;

@@ -30,6 +30,8 @@ pub(crate) fn settings(data: &Path, nats: &str) -> Settings {
     settings.http.addr = "127.0.0.1:0".into();
     settings.http.insecure = true;
     settings.nats.url = Some(nats.to_owned());
+    // The server sets it aside at once, for each test that runs.
+    settings.nats.log_max_mib = Some(256);
     settings.tracker.heartbeat_s = 1;
     settings.bridge.heartbeat_s = 1;
     settings

@@ -29,6 +29,7 @@ pub(crate) struct Seen {
 /// A WebSocket client.
 pub(crate) struct Screen {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// By the order's id; of other topics, by the topic.
     pub(crate) orders: BTreeMap<String, Seen>,
     /// Every text as it came.
     pub(crate) texts: Vec<String>,
@@ -60,6 +61,15 @@ impl Screen {
             seen.recoveries.len() > answers && seen.version > 0
         })
         .await;
+    }
+
+    /// Subscribes to a topic that isn't an order, with what else the frame has, and waits for the document.
+    pub(crate) async fn follow_board(&mut self, topic: &str, mut frame: Value) {
+        frame["type"] = "subscribe".into();
+        frame["topic"] = topic.into();
+        let before = self.orders.entry(topic.to_owned()).or_default().snapshots;
+        self.send(&frame.to_string()).await;
+        self.until("the board", |s| s.orders[topic].snapshots > before).await;
     }
 
     pub(crate) async fn send(&mut self, text: &str) {
@@ -127,10 +137,10 @@ impl Screen {
         let kind = frame["type"].as_str().unwrap();
         if kind == "heartbeat" {
             self.beats += 1;
-            let unconfirmed: Vec<_> = frame["unconfirmed"].as_array().into_iter().flatten().collect();
+            let unconfirmed = [&frame["unconfirmed"], &frame["unconfirmed_topics"]];
+            let unconfirmed: Vec<_> = unconfirmed.iter().filter_map(|v| v.as_array()).flatten().collect();
             for (order, seen) in &mut self.orders {
-                seen.beat =
-                    frame["orders"][order].as_u64().or_else(|| frame["orders"][format!("order/{order}")].as_u64());
+                seen.beat = frame["orders"][order].as_u64().or_else(|| frame["topics"][order].as_u64());
                 seen.unconfirmed = unconfirmed.iter().any(|u| u.as_str().unwrap().ends_with(order.as_str()));
             }
             return;
@@ -138,7 +148,8 @@ impl Screen {
         if kind == "error" {
             return self.errors.push(frame);
         }
-        let Some(order) = frame["topic"].as_str().and_then(|t| t.strip_prefix("order/")) else { return };
+        let Some(topic) = frame["topic"].as_str() else { return };
+        let order = topic.strip_prefix("order/").unwrap_or(topic);
         let seen = self.orders.entry(order.to_owned()).or_default();
         match kind {
             "subscribed" => seen.recoveries.push(frame["recovery"].as_str().unwrap().to_owned()),

@@ -401,14 +401,18 @@ pub(super) mod tests {
                         let order = (!some || east > 0).then(|| order("w", Status::Paid, east, None));
                         let word = owner.word(&[(n, row)], &[(n, order)]);
                         match what {
-                            0 => drop(mirror.on_word(word, NOW)),
+                            0 => {
+                                mirror.on_word(word, NOW);
+                            }
                             1 => late.push(word),
                             _ => {}
                         }
                     }
-                    3 => late.drain(..).rev().for_each(|word| {
-                        mirror.on_word(word, NOW);
-                    }),
+                    3 => {
+                        for word in late.drain(..).rev() {
+                            mirror.on_word(word, NOW);
+                        }
+                    }
                     4 => {
                         let ask = mirror.question();
                         mirror.on_page(owner.page(&ask), &ask, NOW);

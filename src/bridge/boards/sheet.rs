@@ -289,7 +289,11 @@ mod tests {
                         self.at = Some(Resume { epoch, version: to });
                         self.deltas += 1;
                     }
-                    other => panic!("{other:?}"),
+                    other @ (ServerFrame::Hello { .. }
+                    | ServerFrame::Unsubscribed { .. }
+                    | ServerFrame::Heartbeat { .. }
+                    | ServerFrame::Pong { .. }
+                    | ServerFrame::Error { .. }) => panic!("{other:?}"),
                 }
             }
             // What a heartbeat would say is what is here.

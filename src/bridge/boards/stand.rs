@@ -23,6 +23,10 @@ use std::{
 /// 2020-01-01: epochs count from here, so that they stay below 2^53 and every client can hold them.
 const EPOCHS_FROM_MS: i64 = 1_577_836_800_000;
 
+/// Sheets that are kept for who may come back to them. Whoever changes their box all the time leaves one each time, and each
+/// holds a document.
+const IDLE_MAX: usize = 8;
+
 /// An epoch that no other sheet has: the time, and 13 random bits. Grows with time.
 fn epoch() -> u64 {
     let since = u64::try_from(clock::wall().since(UnixMillis(EPOCHS_FROM_MS))).unwrap_or(0);
@@ -105,6 +109,17 @@ impl Stand {
             }
             sheet.add(&self.label, &self.pulse, (id, outbox), resume);
         }
+        self.drop_idle_beyond(IDLE_MAX);
+    }
+
+    /// Drops what was left longest ago.
+    fn drop_idle_beyond(&mut self, most: usize) {
+        let mut idle: Vec<_> = self.sheets.iter().filter(|(_, sheet)| sheet.is_empty()).collect();
+        // One that no tick has seen was left just now.
+        idle.sort_by_key(|(_, sheet)| sheet.idle_since.unwrap_or(Duration::MAX));
+        let surplus = idle.len().saturating_sub(most);
+        let dropped: Vec<_> = idle.into_iter().take(surplus).map(|(cut, _)| *cut).collect();
+        dropped.iter().for_each(|cut| drop(self.sheets.remove(cut)));
     }
 
     /// Shows each cut's new document.
@@ -165,5 +180,56 @@ impl Stand {
     /// Whether nobody has followed for a while.
     pub(super) fn is_over(&self, now: Duration) -> bool {
         !self.is_followed() && self.idle_since.is_some_and(|since| now.saturating_sub(since) >= self.options.linger)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        geo::{Bounds, Datum},
+        metrics::Metrics,
+        wire::topic::Topic,
+    };
+    use serde_json::json;
+
+    fn follower(outbox: &Arc<Outbox>, east_e7: i32) -> Follower {
+        let cut = Cut { datum: Datum::Wgs84, bounds: Some(Bounds { east_e7, ..Bounds::GLOBE }) };
+        Follower { id: FollowerId(0), outbox: outbox.clone(), cut, resume: None, generation: 1 }
+    }
+
+    #[test]
+    fn who_changes_the_box_all_the_time_leaves_few_behind() {
+        let mut stand = Stand::new(Label::new(Topic::Cell, Metrics::default()), BoardOptions::default());
+        let outbox = Arc::new(Outbox::new(1_000, 1 << 20));
+        for n in 0..50 {
+            stand.follow(follower(&outbox, n), Duration::ZERO);
+            stand.admit(UnixMillis(0), |_| json!({}));
+            stand.tick(Duration::from_secs(1));
+        }
+        assert_eq!(stand.sheets.len(), IDLE_MAX + 1);
+        stand.leave(FollowerId(0));
+        stand.tick(Duration::from_secs(2));
+        assert!(!stand.is_over(Duration::from_secs(11)) && stand.is_over(Duration::from_secs(12)));
+        stand.tick(Duration::from_secs(12));
+        assert!(stand.sheets.is_empty());
+    }
+
+    #[test]
+    fn who_asks_again_before_the_answer_gets_an_answer_each_and_one_document() {
+        let mut stand = Stand::new(Label::new(Topic::Cell, Metrics::default()), BoardOptions::default());
+        let outbox = Arc::new(Outbox::new(1_000, 1 << 20));
+        (0..2).for_each(|n| stand.follow(follower(&outbox, n), Duration::ZERO));
+        assert!(!stand.is_impatient(Duration::from_secs(14)) && stand.is_impatient(Duration::from_secs(15)));
+        stand.admit(UnixMillis(0), |_| json!({}));
+        let kinds: Vec<_> = outbox.take().unwrap().0.iter().map(|frame| frame.text[..20].to_owned()).collect();
+        assert_eq!(kinds.iter().filter(|kind| kind.contains("subscribed")).count(), 2);
+        assert_eq!(kinds.iter().filter(|kind| kind.contains("snapshot")).count(), 1);
+        // Refused: nothing of it is followed, and the connection hears which wish it was.
+        stand.unfollow(FollowerId(0), &outbox);
+        stand.follow(follower(&outbox, 0), Duration::ZERO);
+        stand.refuse(&Problem::new(503, "unavailable", "No"));
+        let (frames, ended) = outbox.take().unwrap();
+        assert_eq!((frames.len(), ended), (2, vec![(Topic::Cell, 1)]));
     }
 }
