@@ -103,6 +103,7 @@ impl Program {
             .args(["serve", "--http", &addr, "--nats", nats, "--roles", roles, "--insecure", "--data"])
             .arg(data)
             .envs([("TRUNKLINE_TRACKER__HEARTBEAT_S", "1"), ("TRUNKLINE_BRIDGE__HEARTBEAT_S", "1")])
+            .env("TRUNKLINE_NATS__LOG_MAX_MIB", "256")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(said)
