@@ -170,7 +170,7 @@ fn order(warehouse: &str, lon: f64, rider: Option<&str>) -> OrderRow {
     serde_json::from_value(row).unwrap()
 }
 
-fn page(version: u64, riders: Vec<(&str, RiderRow)>, orders: Vec<(&str, OrderRow)>) -> CellPage {
+pub fn page(version: u64, riders: Vec<(&str, RiderRow)>, orders: Vec<(&str, OrderRow)>) -> CellPage {
     CellPage {
         epoch: 1,
         version,

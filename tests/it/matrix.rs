@@ -136,6 +136,7 @@ async fn every_role_at_every_topic() {
     let rig = fake.bridge_with(options(), gate());
     rig.share("o1", "s").await;
     rig.share("o9", "s").await;
+    fake.put_cell(crate::boards::page(1, vec![], vec![]));
     let address = serve(&rig).await;
     for (topic, right, names) in [
         ("order/o1", Right::FollowOrder, Names::Order),

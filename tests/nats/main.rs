@@ -27,5 +27,6 @@ mod spine_keys;
 mod spine_memory;
 mod spine_personal;
 mod timers;
+mod tokens;
 mod views;
 mod world;

@@ -290,6 +290,8 @@ mod tests {
                         self.deltas += 1;
                     }
                     other @ (ServerFrame::Hello { .. }
+                    | ServerFrame::Authenticated { .. }
+                    | ServerFrame::Expired { .. }
                     | ServerFrame::Unsubscribed { .. }
                     | ServerFrame::Heartbeat { .. }
                     | ServerFrame::Pong { .. }
