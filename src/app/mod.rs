@@ -199,7 +199,7 @@ impl App {
             None => Gate::insecure(),
         };
         let (tasks, stop) = (self.bridge_tasks.clone(), self.bridge_stop.clone());
-        let bridge = Bridge::new(options, gate, client, js, config.cell.clone(), self.metrics.clone(), tasks, stop);
+        let bridge = Bridge::new((options, gate), client, js, config.cell.clone(), self.metrics.clone(), tasks, stop);
         if let Some(tracker) = &self.tracker {
             tracker.report_to(bridge.health(), &self.bridge_tasks, self.bridge_stop.clone());
         }

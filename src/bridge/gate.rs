@@ -118,23 +118,23 @@ impl Inner {
     }
 
     /// How far a right goes for this principal in this node's cell; refused if it goes nowhere.
-    pub(super) fn permit(&self, who: &Principal, right: Right) -> Result<Reach, Problem> {
+    pub(super) fn permit(&self, who: &Principal, right: Right) -> Result<Reach, Rejection> {
         let reach = right.reach(who.role);
         if reach == Reach::No {
-            return Err(forbidden(who, right));
+            return Err(forbidden(who, right).into());
         }
         if who.reaches(&self.cell) {
             Ok(reach)
         } else {
             let problem = Problem::new(403, "forbidden", "Not for this token").with_field("cell");
-            Err(problem.with_detail(format!("the token is not for cell `{}`", self.cell)))
+            Err(problem.with_detail(format!("the token is not for cell `{}`", self.cell)).into())
         }
     }
 
     /// The same for what a path names: `Own` is one's own id.
-    pub(super) fn permit_id(&self, who: &Principal, right: Right, field: &str, id: &str) -> Result<(), Problem> {
+    pub(super) fn permit_id(&self, who: &Principal, right: Right, field: &str, id: &str) -> Result<(), Rejection> {
         match self.permit(who, right)? {
-            Reach::Own if !who.is(id) => Err(forbidden(who, right).with_field(field)),
+            Reach::Own if !who.is(id) => Err(forbidden(who, right).with_field(field).into()),
             Reach::Own | Reach::Any | Reach::No => Ok(()),
         }
     }
@@ -192,14 +192,14 @@ impl From<TokenError> for Problem {
 }
 
 /// The token of a request: of its header, or of its cookie where the request comes from a page of ours.
-pub(super) fn presented(headers: &HeaderMap, method: &Method) -> Result<Option<String>, Problem> {
+pub(super) fn presented(headers: &HeaderMap, method: &Method) -> Result<Option<String>, Rejection> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let text = value.to_str().unwrap_or_default();
         let bearer = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let token = bearer.map(|(_, token)| token.trim().to_owned()).filter(|token| !token.is_empty());
         return match token {
             Some(token) => Ok(Some(token)),
-            None => Err(unauthorized("Authorization must be `Bearer` and a token")),
+            None => Err(unauthorized("Authorization must be `Bearer` and a token").into()),
         };
     }
     let Some(token) = cookie(headers) else { return Ok(None) };
@@ -207,7 +207,7 @@ pub(super) fn presented(headers: &HeaderMap, method: &Method) -> Result<Option<S
         Ok(Some(token))
     } else {
         let problem = Problem::new(403, "origin", "Not from another site").with_field("Origin");
-        Err(problem.with_detail("a cookie counts only in requests that a page of this server makes"))
+        Err(problem.with_detail("a cookie counts only in requests that a page of this server makes").into())
     }
 }
 
@@ -283,8 +283,8 @@ mod tests {
 
     #[test]
     fn a_token_comes_in_the_header_or_in_a_cookie_of_ours() {
-        let get = |pairs: &[_]| presented(&headers(pairs), &Method::GET).map_err(|p| p.status);
-        let post = |pairs: &[_]| presented(&headers(pairs), &Method::POST).map_err(|p| p.status);
+        let get = |pairs: &[_]| presented(&headers(pairs), &Method::GET).map_err(|rejection| rejection.0.status);
+        let post = |pairs: &[_]| presented(&headers(pairs), &Method::POST).map_err(|rejection| rejection.0.status);
         assert_eq!(get(&[]), Ok(None));
         assert_eq!(get(&[("authorization", "bearer  a.b.c ")]), Ok(Some("a.b.c".into())));
         for wrong in ["Basic abc", "Bearer", "Bearer ", "a.b.c"] {

@@ -143,8 +143,7 @@ pub(crate) struct Inner {
 impl Bridge {
     /// Over NATS. Tasks run on `tracker` until `cancel`.
     pub fn new(
-        options: Options,
-        gate: gate::Gate,
+        (options, gate): (Options, gate::Gate),
         client: async_nats::Client,
         js: jetstream::Context,
         cell: CellId,

@@ -283,7 +283,8 @@ impl Connection {
             }
             Action::Follow { topic, resume, generation, bounds } => {
                 let Some(who) = self.session.who().cloned() else { return Ok(()) };
-                if let Err(problem) = bridge.permit(&who, topic.right()) {
+                if let Err(Rejection(problem)) = bridge.permit(&who, topic.right()) {
+                    let problem = *problem;
                     let frame = frame_of(&ServerFrame::Error { topic: Some(topic.to_string()), problem }, None);
                     let _ = outbox.refuse(&topic, generation, frame);
                 } else if let Topic::Order(order) = topic {

@@ -53,7 +53,7 @@ fn stops(screen: &Screen) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_riders_trip_changes_and_ends() {
-    let pair = Pair::start().await;
+    let pair = Box::pin(Pair::start()).await;
     let web = pair.web();
     web.delivering("a", "r1").await;
     web.delivering("b", "r1").await;
@@ -83,12 +83,12 @@ async fn a_riders_trip_changes_and_ends() {
     screen.until("heartbeats", |s| s.beats >= beats + 2).await;
     let seen = &screen.orders["rider/r1"];
     assert_eq!((seen.gaps, seen.snapshots, seen.beat, seen.unconfirmed), (0, 1, Some(seen.version), false));
-    pair.stop().await;
+    Box::pin(pair.stop()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_warehouse_sees_stages_and_the_rider_drawing_near() {
-    let pair = Pair::start().await;
+    let pair = Box::pin(Pair::start()).await;
     let web = pair.web();
     web.create("a").await.ok();
     let mut screen = Screen::open(web, "warehouse").await;
@@ -118,7 +118,7 @@ async fn a_warehouse_sees_stages_and_the_rider_drawing_near() {
     web.stage("a", "handed_over").await.ok();
     screen.until("the handing over", |s| state(s, topic)["orders"] == json!({})).await;
     assert_eq!((screen.orders[topic].gaps, screen.orders[topic].snapshots), (0, 1));
-    pair.stop().await;
+    Box::pin(pair.stop()).await;
 }
 
 /// Where the warehouse of the orders of these tests is.
@@ -129,7 +129,7 @@ async fn state_of_warehouse(web: &Web) -> (f64, f64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_cell_in_a_box_and_a_lost_word_healed_by_a_heartbeat() {
-    let pair = Pair::start().await;
+    let pair = Box::pin(Pair::start()).await;
     let web = pair.web();
     web.delivering("a", "r1").await;
     let start = web.cell_time().await;
@@ -166,12 +166,12 @@ async fn the_cell_in_a_box_and_a_lost_word_healed_by_a_heartbeat() {
     screen.until("heartbeats", |s| s.beats >= beats + 2).await;
     let seen = &screen.orders["cell"];
     assert_eq!((seen.gaps, seen.beat, seen.unconfirmed), (0, Some(seen.version), false));
-    pair.stop().await;
+    Box::pin(pair.stop()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn alerts_as_they_come_after_those_that_are_open() {
-    let pair = Pair::start().await;
+    let pair = Box::pin(Pair::start()).await;
     let mut screen = Screen::open(pair.web(), "operations").await;
     screen.follow_board("alerts", json!({})).await;
     assert_eq!(state(&screen, "alerts"), &json!({"alerts": {}}), "there is no stream of them yet");
@@ -199,5 +199,5 @@ async fn alerts_as_they_come_after_those_that_are_open() {
     let mut late = Screen::open(pair.web(), "operations").await;
     late.follow_board("alerts", json!({})).await;
     assert_eq!(state(&late, "alerts"), state(&screen, "alerts"));
-    pair.stop().await;
+    Box::pin(pair.stop()).await;
 }

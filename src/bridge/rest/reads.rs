@@ -154,7 +154,7 @@ fn narrow(who: &Principal, ask: &mut ListQuery) -> Result<(), Rejection> {
         return Ok(());
     }
     let own = |field: &str, given: Option<&str>| match given {
-        Some(given) if given != &*who.id => Err(forbidden(who, Right::ListOrders).with_field(field)),
+        Some(given) if given != &*who.id => Err(Rejection::from(forbidden(who, Right::ListOrders).with_field(field))),
         Some(_) | None => Ok(()),
     };
     let bad = |e: IdError| FieldError::new("sub", e.to_string());
