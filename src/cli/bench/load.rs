@@ -24,6 +24,9 @@ pub(super) const STEP_MS: i64 = 5_000;
 pub(super) const BEGIN: u64 = 1;
 /// Versions of an order when it is under way: created, paid, packed, assigned.
 pub(super) const SET_UP: u64 = 4;
+/// What the server is given before it has stored what came before, at least.
+const FILLED_AT_ONCE: u64 = 20_000;
+const SET_UP_AT_ONCE: u32 = 5_000;
 /// The server may take so long to store what was published.
 const STORED_WITHIN: Duration = Duration::from_secs(120);
 
@@ -111,10 +114,20 @@ impl Load {
         ensure!(messages > set_up, "--messages must be more than {SET_UP} for each order");
         let rules = LogSubject::Control { cell: self.cell.clone(), what: control::RULES.to_owned() };
         client.publish(rules.to_string(), control::first_rules().into()).await?;
-        self.set_up(client, 0..self.orders).await?;
+        for from in (0..self.orders).step_by(SET_UP_AT_ONCE as usize) {
+            let to = self.orders.min(from + SET_UP_AT_ONCE);
+            self.set_up(client, from..to).await?;
+            self.stored(client, BEGIN + SET_UP * u64::from(to)).await?;
+        }
         let start_ms = clock::wall().0 + STEP_MS;
         let (mut sent, mut clocks, mut step) = (set_up, 0, 0);
+        let mut stored = 0;
         while sent + 1 < messages {
+            // The server drops what it can't buffer.
+            if sent - stored > FILLED_AT_ONCE {
+                self.stored(client, sent).await?;
+                stored = sent;
+            }
             let riders = u32::try_from(messages - sent - 1).map_or(self.orders, |left| left.min(self.orders));
             self.step(client, step, start_ms + i64::from(step) * STEP_MS, 0..riders).await?;
             (sent, clocks, step) = (sent + 1 + u64::from(riders), clocks + 1, step + 1);

@@ -93,8 +93,17 @@ pub(super) async fn run(args: MemoryArgs, place: &Place) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Half of the orders, and then the other half: the second has no first-time costs in it. Gives its kB per order.
-pub(super) async fn orders(orders: u32, nats: &NatsServer, data: &Path) -> anyhow::Result<f64> {
+/// kB per order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PerOrder {
+    /// With all first-time costs.
+    pub(super) over_all_kb: f64,
+    /// Of the second half of the orders.
+    pub(super) second_half_kb: f64,
+}
+
+/// Half of the orders, and then the other half: the second has no first-time costs in it.
+pub(super) async fn orders(orders: u32, nats: &NatsServer, data: &Path) -> anyhow::Result<PerOrder> {
     let node = Node::start(nats, data, "tracker,bridge")?;
     node.applied(BEGIN).await?;
     let client = async_nats::connect(nats.url()).await?;
@@ -116,15 +125,13 @@ pub(super) async fn orders(orders: u32, nats: &NatsServer, data: &Path) -> anyho
     }
     let [empty, half, full] = kb.as_slice() else { anyhow::bail!("three figures were due") };
     let per_order = |kb: f64, orders: u32| kb / f64::from(orders);
+    let over_all_kb = per_order(full - empty, orders);
+    let second_half_kb = per_order(full - half, orders - orders / 2);
     say(format_args!("active orders, {orders} with {STEPS} fixes each, one rider each; resident kB of the server:"));
     say(format_args!("  empty {empty:.0}, half {half:.0}, full {full:.0}"));
-    say(format_args!(
-        "  kB per order (goal: 11): {:.2} over all, {:.2} for the second half",
-        per_order(full - empty, orders),
-        per_order(full - half, orders - orders / 2)
-    ));
+    say(format_args!("  kB per order (goal: 11): {over_all_kb:.2} over all, {second_half_kb:.2} for the second half"));
     node.end().await;
-    Ok(per_order(full - half, orders - orders / 2))
+    Ok(PerOrder { over_all_kb, second_half_kb })
 }
 
 async fn connections(connections: u32, nats: &NatsServer, data: &Path) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ use super::{
     figures::Spread,
     ingest::{self, Durable, Filled},
     load::{BEGIN, Load, SET_UP, STEP_MS},
-    memory,
+    memory::{self, PerOrder},
     place::{self, Place},
     raw::{self, Reading},
 };
@@ -63,14 +63,14 @@ pub(super) async fn run(args: ScaleArgs, place: &Place) -> anyhow::Result<()> {
     let ScaleArgs { orders, few, fixes, rounds, no_memory } = args;
     ensure!(few < orders, "--few must be less than --orders");
     let tasks = TaskTracker::new();
-    let per_order_kb = if no_memory {
+    let per_order = if no_memory {
         None
     } else {
         place.fresh("memory")?;
         let nats = place.nats("memory", &tasks).await?;
-        let kb = memory::orders(orders, &nats, &place.fresh("memory-data")?).await?;
+        let per_order = memory::orders(orders, &nats, &place.fresh("memory-data")?).await?;
         nats.stop().await;
-        Some(kb)
+        Some(per_order)
     };
     let mut sides = [Side::new(few, fixes, place, &tasks).await?, Side::new(orders, fixes, place, &tasks).await?];
     for round in 1..=rounds {
@@ -80,7 +80,7 @@ pub(super) async fn run(args: ScaleArgs, place: &Place) -> anyhow::Result<()> {
     }
     let [few, many] = &sides;
     let restarts = many.restarts(rounds, &place.dir().join(many.data())).await?;
-    report(few, many, per_order_kb, restarts);
+    report(few, many, per_order, restarts);
     for side in sides {
         side.server.stop().await;
     }
@@ -179,7 +179,7 @@ impl Side {
     }
 }
 
-fn report(few: &Side, many: &Side, per_order_kb: Option<f64>, restarts: Vec<f64>) {
+fn report(few: &Side, many: &Side, per_order: Option<PerOrder>, restarts: Vec<f64>) {
     say("median (least to most) of the rounds");
     for side in [few, many] {
         say(format_args!("  {} active orders", side.orders));
@@ -194,7 +194,9 @@ fn report(few: &Side, many: &Side, per_order_kb: Option<f64>, restarts: Vec<f64>
     let (many, few) = (many.orders, few.orders);
     say(format_args!("  rate at {many} / rate at {few} (goal: 0.9)  {:.3}", Spread::of(against)));
     say(format_args!("  restart with {many} active orders, s to the first commit  {:.2}", Spread::of(restarts)));
-    if let Some(kb) = per_order_kb {
-        say(format_args!("  kB per active order (goal: 11)   {kb:.2}"));
+    if let Some(PerOrder { over_all_kb, second_half_kb }) = per_order {
+        say(format_args!(
+            "  kB per active order (goal: 11)   {second_half_kb:.2} of the second half, {over_all_kb:.2} over all"
+        ));
     }
 }
