@@ -78,6 +78,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     };
     let http = Http::new(&args.http, args.role, PATIENCE)?.with_token(args.token.read()?).recorded(record.clone());
     let reads = Reads { http: http.clone(), tasks: tasks.clone(), at_once: Arc::new(Semaphore::new(READS_AT_ONCE)) };
+    let finding = finding(&args, &http)?;
     let (changes, mut told) = mpsc::channel(1_024);
     let options = FollowerOptions {
         http: http.clone(),
@@ -110,7 +111,7 @@ pub async fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
             }
             _ = list.tick(), if args.orders.is_empty() => {
                 // The server may be restarting; the next look finds what this one missed.
-                if let Err(error) = found.look(&http, &mut followers, &mut told).await {
+                if let Err(error) = found.look(&finding, &mut followers, &mut told).await {
                     say(format_args!("list of orders: {error}"));
                 }
             }
@@ -211,6 +212,15 @@ impl Finder {
                 }
             }
         }
+    }
+}
+
+/// Who lists the orders. A share link is for one order and lists none: whose ids they are somebody else says, and what the
+/// answer to that somebody holds is nothing that this role was sent.
+fn finding(args: &WatchArgs, http: &Http) -> anyhow::Result<Http> {
+    match args.role {
+        View::Shared => Ok(Http::new(&args.http, View::Operations, PATIENCE)?.with_token(args.token.read()?)),
+        View::Customer | View::Rider | View::Warehouse | View::Operations => Ok(http.clone()),
     }
 }
 
