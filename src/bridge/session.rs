@@ -115,6 +115,7 @@ impl Session {
             Err(error @ TokenError::Unavailable) if matches!(self.who, Who::Known { .. }) => {
                 return vec![Action::Send(Box::new(ServerFrame::Error { topic: None, problem: error.into() }))];
             }
+            Err(TokenError::Revoked) => return vec![self.close(Close::Revoked)],
             Err(error) => return self.turn_away(error.into()),
         };
         let authenticated = ServerFrame::Authenticated { expires_at_ms: new.expires_at };
@@ -134,6 +135,13 @@ impl Session {
                     let detail = "a newer token must be of the same role, subject and cells";
                     let problem = Problem::new(401, "unauthorized", "Another's token").with_field("token");
                     return self.turn_away(problem.with_detail(detail));
+                }
+                // No newer than the one there is: nothing is gained by it, least of all another grace.
+                if let (Some(newer), Some(present)) = (new.expires_at, who.expires_at)
+                    && newer <= present
+                {
+                    let expires_at_ms = Some(present);
+                    return vec![Action::Send(Box::new(ServerFrame::Authenticated { expires_at_ms }))];
                 }
                 vec![authenticated]
             }

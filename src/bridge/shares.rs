@@ -28,6 +28,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// Links of one order that are good at once. A family and a neighbour need a few.
 pub const MAX_SHARES: usize = 20;
 
+/// Links of one order that are kept, revoked ones included: a value of the bucket stays some tens of kilobytes.
+const MAX_KEPT: usize = 200;
+
 /// Tries to write what another writes at the same time.
 const MAX_TRIES: usize = 8;
 
@@ -99,7 +102,8 @@ impl Shares {
         let made = self.change(order, |list| {
             list.retain(|_, share| now < share.expires_at_ms);
             if !list.contains_key(id) {
-                if list.values().filter(|share| share.is_live(now)).count() >= MAX_SHARES {
+                let live = list.values().filter(|share| share.is_live(now)).count();
+                if live >= MAX_SHARES || list.len() >= MAX_KEPT {
                     return Err(ShareError::TooMany);
                 }
                 list.insert(id.to_owned(), share.clone());

@@ -53,7 +53,11 @@ pub(super) async fn upgrade(
     let who = bridge.identify(token.as_deref(), &mut params).await?.map(Arc::new);
     params.end()?;
     let max = bridge.options.frame_max_bytes;
-    let upgrade = upgrade.map_err(|e| Rejection::axum(e.status(), &e.body_text()))?;
+    let upgrade = upgrade.map_err(|e| {
+        let mut rejection = Rejection::axum(e.status(), &e.body_text());
+        rejection.0.field = Some("Upgrade".into());
+        rejection
+    })?;
     // Clients send little: small buffers keep idle connections cheap.
     let upgrade =
         upgrade.read_buffer_size(2 << 10).write_buffer_size(8 << 10).max_message_size(max).max_frame_size(max);
@@ -183,6 +187,13 @@ impl Connection {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return End::Closed(Close::GoingAway),
+                // Before all that the client can keep busy.
+                () = until(self.session.due(), self.since) => {
+                    let actions = self.session.on_due(self.since.elapsed());
+                    if let Err(end) = self.perform_all(actions, socket).await {
+                        return end;
+                    }
+                }
                 () = outbox.ready() => if let Err(end) = self.write(socket).await {
                     return end;
                 },
@@ -192,12 +203,6 @@ impl Connection {
                         Ok(actions) => actions,
                         Err(end) => return end,
                     };
-                    if let Err(end) = self.perform_all(actions, socket).await {
-                        return end;
-                    }
-                }
-                () = until(self.session.due(), self.since) => {
-                    let actions = self.session.on_due(self.since.elapsed());
                     if let Err(end) = self.perform_all(actions, socket).await {
                         return end;
                     }
@@ -249,13 +254,18 @@ impl Connection {
         if let Ok(who) = &found
             && let (Role::Shared, Some(order)) = (who.role, &who.order)
             && self.session.who().is_none()
-            && !who.everyone
+            && who.expires_at.is_some()
         {
             self.bridge.shares.register(order, who.id.clone(), &self.outbox);
-            match self.bridge.shares.is_live(order, &who.id).await {
-                Ok(true) => {}
-                Ok(false) => return Err(End::Closed(Close::Revoked)),
-                Err(_) => return Err(End::Closed(Close::GoingAway)),
+            let close = match self.bridge.shares.is_live(order, &who.id).await {
+                Ok(true) => None,
+                Ok(false) => Some(Close::Revoked),
+                Err(_) => Some(Close::GoingAway),
+            };
+            if let Some(close) = close {
+                self.outbox.close(close);
+                self.bridge.shares.sweep(order);
+                return Err(End::Closed(close));
             }
         }
         let found = found.map(|who| {

@@ -2,7 +2,7 @@
 //! `role:id:lifetime_ms[:order]`.
 
 use crate::{
-    fake::{Fake, Owned, Rig},
+    fake::{Fake, Mode, Owned, Rig},
     rest::serve,
 };
 use futures::{SinkExt, StreamExt, future::BoxFuture};
@@ -16,8 +16,12 @@ use tokio_tungstenite::{
 use trunkline::{
     bridge::{Options, gate::Gate},
     clock,
+    domain::Refusal,
     ports::{Authenticator, Claims, SignError, TokenError, TokenSigner},
-    wire::access::Principal,
+    wire::{
+        access::Principal,
+        answer::{Outcome, RefusalBody},
+    },
 };
 
 #[derive(Debug)]
@@ -217,8 +221,60 @@ async fn rights_follow_the_order_from_hand_to_hand() {
     assert!(!withdrawn.to_string().contains("of the next"));
     assert_eq!(customer.until("delta").await["patch"]["rider"]["id"], "s");
     assert!(new.follows().await && !old.follows().await);
-    let heartbeats = rig.metrics.encode().unwrap();
-    assert!(heartbeats.contains("frames_encoded"));
+    // What was sent before the order was theirs is not for the next rider to catch up with.
+    let snapshot = fake.owned("o1");
+    new.send(json!({"type": "unsubscribe", "topic": "order/o1"})).await;
+    new.until("unsubscribed").await;
+    new.send(json!({"type": "subscribe", "topic": "order/o1", "version": 1, "epoch": snapshot.epoch})).await;
+    assert_eq!(new.until("delta").await["to"], 2);
+}
+
+#[tokio::test]
+async fn lists_answer_no_question_about_what_is_hidden() {
+    let (_fake, rig) = rig();
+    let address = serve(&rig).await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let status = async |role: &str, id: &str, query: &str| {
+        let request = http.get(format!("http://{address}/v1/orders?{query}")).bearer_auth(token(role, id, HOUR));
+        request.send().await.unwrap().status().as_u16()
+    };
+    for (role, id, query) in [
+        ("customer", "u", "box=121,31,122,32"),
+        ("warehouse", "w", "box=121,31,122,32"),
+        ("warehouse", "w", "user=u"),
+        ("rider", "r", "user=u"),
+        ("customer", "u", "user=v"),
+        ("rider", "r", "rider=s"),
+        ("warehouse", "w", "warehouse=x"),
+    ] {
+        assert_eq!(status(role, id, query).await, 403, "{role} {query}");
+    }
+    for (role, id, query) in
+        [("customer", "u", "user=u"), ("rider", "r", "box=121,31,122,32"), ("operations", "a", "user=u")]
+    {
+        assert_eq!(status(role, id, query).await, 200, "{role} {query}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_report_tells_nothing_of_anothers_order() {
+    let (fake, rig) = rig();
+    let address = serve(&rig).await;
+    let refusal =
+        RefusalBody::from(&Refusal::Mismatch { field: "rider".into(), given: "s".into(), expected: "r".into() });
+    fake.set_mode(Mode::Answer(Outcome::Refused(refusal)));
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let post = async |path: &str, role: &str, id: &str, body: Value| {
+        let request = http.post(format!("http://{address}{path}")).bearer_auth(token(role, id, HOUR)).json(&body);
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    let order = json!({"order": "o1"});
+    let (status, text) = post("/v1/riders/s/delivered", "rider", "s", order.clone()).await;
+    assert!(status == 404 && !text.contains("`r`"), "{status} {text}");
+    assert_eq!(post("/v1/warehouses/x/orders/o1/stages/picking", "warehouse", "x", json!({})).await.0, 404);
+    assert_eq!(post("/v1/riders/r/delivered", "rider", "r", order).await.0, 409);
+    assert_eq!(post("/v1/warehouses/w/orders/o1/stages/picking", "warehouse", "w", json!({})).await.0, 409);
 }
 
 #[tokio::test]

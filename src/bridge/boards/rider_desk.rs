@@ -1,7 +1,7 @@
 //! A rider's desk: the rider's words from the owner, the orders in hand from the hub, and who follows.
 
 use super::{
-    Command, Inner, Label,
+    BoardOptions, Command, Inner, Label,
     desk::{Asking, RENEW_EVERY, Work, next_of, silent},
     rider::{Heard, RiderBoard},
     stand::Stand,
@@ -61,7 +61,9 @@ impl RiderDesk {
         let label = Label::new(Topic::Rider(id.clone()), inner.metrics.clone());
         Self {
             board: RiderBoard::new(id.clone()),
-            stand: Stand::new(label, inner.options),
+            // Each delta holds all stops, with what names their customers: none is kept for those who come back, since an
+            // order may have gone to another rider meanwhile, or its customer's data been erased.
+            stand: Stand::new(label, BoardOptions { ring_max: 0, ..inner.options }),
             updates: None,
             asking: Asking::new(&inner.options),
             renew_at: Duration::ZERO,

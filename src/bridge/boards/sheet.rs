@@ -119,7 +119,9 @@ impl Sheet {
         if self.ring.len() >= self.bounds.ring_max {
             self.ring.pop_front();
         }
-        self.ring.push_back(Kept { from, frame: frame.clone() });
+        if self.bounds.ring_max > 0 {
+            self.ring.push_back(Kept { from, frame: frame.clone() });
+        }
         let version = self.version;
         self.followers.retain(|_, following| {
             following.behind.is_some() || following.outbox.push_version(&label.of, version, frame.clone()).is_ok()

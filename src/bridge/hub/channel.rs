@@ -152,6 +152,8 @@ impl Channel {
 
     /// Takes off those whose order it isn't any more, and tells them.
     pub(super) fn withdraw(&mut self, encoder: &Encoder, state: &Value, refusal: &Frame) {
+        // What was sent while it was another's is nobody's to catch up with.
+        self.ring.clear();
         self.followers.retain(|_, listener| {
             let may = listener.who.may(Right::FollowOrder, state);
             if !may {

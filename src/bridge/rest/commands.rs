@@ -15,7 +15,7 @@ use crate::{
     domain::{OrderId, RiderId, Stage, UnixMillis, Verb, WarehouseId, cell::Input, ids::IdError},
     wire::{
         FieldError,
-        access::Right,
+        access::{Principal, Right},
         answer::{Acceptance, FixTally, Outcome},
         command::{CommandBody, check_key, key_id, publisher},
         fix::{BatchBody, DeliveredBody, FailedBody, ShiftBody, SingleBody, TripBody},
@@ -195,8 +195,31 @@ pub(super) async fn stage(
     let stage = stage.parse::<Stage>().map_err(|e| FieldError::new("stage", e))?;
     let (order, cell) = (id("order", &order)?, bridge.cell.clone());
     let publisher = format!("warehouse.{warehouse}");
+    let of = Some(OrderId::clone(&order));
     let subject = LogSubject::Warehouse { cell, warehouse, order, stage: stage.name().into() };
-    submit(&bridge, Command { subject, payload, idempotency_key, publisher }).await
+    report(&bridge, &who, of, Command { subject, payload, idempotency_key, publisher }).await
+}
+
+/// The order that a report is about, if it names one.
+fn order_of(payload: &[u8]) -> Option<OrderId> {
+    let body: Map<String, Value> = parse_json(payload).ok()?;
+    body.get("order")?.as_str()?.parse().ok()
+}
+
+/// A report of one's own. What is refused says how the order stands, so that goes only to those who may read it; the look
+/// comes afterwards, since a report that is repeated is answered also when the order has gone on to somebody else.
+async fn report(
+    bridge: &Inner,
+    who: &Principal,
+    order: Option<OrderId>,
+    command: Command,
+) -> Result<Response, Rejection> {
+    check(&command)?;
+    let outcome = bridge.commands.submit(command).await?;
+    if let (Outcome::Refused(_), Some(order)) = (&outcome, order) {
+        bridge.order_for(who, Right::ReadOrder, OrderQuery { order }).await?;
+    }
+    answer(outcome)
 }
 
 /// A rider's report. Fixes carry their own identity, shift and trip say how things are, and an order is delivered once:
@@ -213,8 +236,9 @@ async fn rider(
     let rider: RiderId = id("rider", rider)?;
     bridge.permit_id(&who, Right::Report, "rider", rider.as_str())?;
     let publisher = format!("rider.{rider}");
+    let of = order_of(&payload);
     let subject = LogSubject::Rider { cell: bridge.cell.clone(), rider, verb: verb.into() };
-    submit(bridge, Command { subject, payload, idempotency_key, publisher }).await
+    report(bridge, &who, of, Command { subject, payload, idempotency_key, publisher }).await
 }
 
 macro_rules! rider_verbs {

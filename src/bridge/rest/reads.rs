@@ -158,6 +158,14 @@ fn narrow(who: &Principal, ask: &mut ListQuery) -> Result<(), Rejection> {
         Some(_) | None => Ok(()),
     };
     let bad = |e: IdError| FieldError::new("sub", e.to_string());
+    // A filter answers a question, so one may not ask for what one may not see: a box tells where destination and rider
+    // are, a customer's id whose the order is.
+    let hidden = |field: &str, given: bool| {
+        let problem = forbidden(who, Right::ListOrders).with_field(field);
+        if given { Err(Rejection::from(problem)) } else { Ok(()) }
+    };
+    hidden("box", ask.within.is_some() && matches!(who.role, Role::Customer | Role::Warehouse))?;
+    hidden("user", ask.user.is_some() && matches!(who.role, Role::Rider | Role::Warehouse))?;
     match who.role {
         Role::Customer => {
             own("user", ask.user.as_ref().map(|id| id.as_str()))?;

@@ -1,7 +1,7 @@
 //! A token as a cookie, for pages that can't send headers: the page posts its token once, scripts can't read it any
 //! more, and the browser presents it to this server alone.
 
-use super::docs::{NodeProblems, ReadProblems};
+use super::docs::ReadProblems;
 use crate::{
     bridge::{
         Inner,
@@ -34,7 +34,7 @@ pub(super) async fn begin(State(bridge): State<Arc<Inner>>, headers: HeaderMap) 
 
 /// Take the cookie away. Needs no token: an expired one must go as well
 #[utoipa::path(delete, path = "/v1/session", tag = "session", security(()),
-    responses((status = 204, description = "The cookie is gone"), NodeProblems))]
+    responses((status = 204, description = "The cookie is gone"), ReadProblems))]
 pub(super) async fn end() -> Response {
     let cookie = format!("{COOKIE}=; Path=/; HttpOnly; Secure; SameSite=Strict; Max-Age=0");
     (StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response()

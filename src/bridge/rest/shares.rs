@@ -14,7 +14,7 @@ use crate::{
     },
     clock,
     domain::{Operator, OperatorKind, OrderId, UnixMillis},
-    ports::{Claims, SignError},
+    ports::{Claims, SignError, TokenError},
     wire::{
         FieldError,
         access::{Right, Role},
@@ -72,7 +72,14 @@ pub(super) struct List {
 
 impl From<SignError> for Problem {
     fn from(error: SignError) -> Self {
-        Self::new(503, "no_keys", "This server can't sign links").with_detail(error.to_string())
+        match error {
+            SignError::Refused(TokenError::Claim { claim: "exp", reason }) => {
+                FieldError::new("expires_in_s", reason).into()
+            }
+            SignError::NoKey | SignError::Refused(_) | SignError::Failed(_) => {
+                Self::new(503, "no_keys", "This server can't sign links").with_detail(error.to_string())
+            }
+        }
     }
 }
 
@@ -123,21 +130,27 @@ pub(super) async fn make(
     let share = hex(key_id(&scope, &order, "share", key));
     let now = clock::wall();
     let wanted = Share { by, created_at_ms: now, expires_at_ms: now.plus(life_s * 1_000), revoked: false };
+    let sign = |expires_at| {
+        signer.sign(&Claims {
+            role: Role::Shared,
+            // Whoever holds the link can read its claims: nothing in them says who shared it.
+            sub: share.clone(),
+            cells: Some([bridge.cell.clone()].into()),
+            order: Some(order.clone()),
+            jti: Some(share.clone()),
+            not_before: None,
+            expires_at,
+        })
+    };
+    // What can't be signed isn't kept.
+    sign(wanted.expires_at_ms)?;
     let made = bridge.shares.make(&order, &share, wanted).await?;
     if made.revoked {
         let problem = Problem::new(409, "revoked", "This link was revoked").with_field("Idempotency-Key");
         return Err(problem.with_detail("another link needs another key").into());
     }
     let expires_at_ms = made.expires_at_ms;
-    let token = signer.sign(&Claims {
-        role: Role::Shared,
-        sub: who.id.to_string(),
-        cells: Some([bridge.cell.clone()].into()),
-        order: Some(order),
-        jti: Some(share.clone()),
-        not_before: None,
-        expires_at: expires_at_ms,
-    })?;
+    let token = sign(expires_at_ms)?;
     Ok((StatusCode::CREATED, axum::Json(Made { share, token, expires_at_ms })).into_response())
 }
 
