@@ -410,6 +410,11 @@ pub fn check_key(key: Option<&str>) -> Result<&str, FieldError> {
     }
 }
 
+/// The publisher's name of an operator, as [`publisher`] reads it: `rider.r1`.
+pub fn publisher_name(by: &Operator) -> String {
+    format!("{}.{}", by.kind.name(), by.id)
+}
+
 /// Parses the publisher header, `kind.id`.
 pub fn publisher(text: Option<&str>) -> Result<Operator, FieldError> {
     let Some(text) = text else {

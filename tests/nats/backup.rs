@@ -109,7 +109,7 @@ async fn a_backup_under_load_restores_to_what_its_log_gives() {
     let place = tempfile::tempdir().unwrap();
     let (shop, to) = (World::of(&server).await, place.path().join("busy"));
     let busy = tokio::spawn(async move { life(&shop, 0, 300).await });
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    world.applied(100).await;
     let manifest = save(&server, data.path(), &to).await;
     assert!(!busy.is_finished(), "the backup was made in the middle");
     assert!(manifest.streams[0].figures.last_seq >= manifest.database.cursor);

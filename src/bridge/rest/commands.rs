@@ -12,12 +12,12 @@ use crate::{
         gate::Asked,
         reject::{IfMatch, Json, Key, Path, Rejection},
     },
-    domain::{OrderId, RiderId, Stage, UnixMillis, Verb, WarehouseId, cell::Input, ids::IdError},
+    domain::{Operator, OrderId, RiderId, Stage, UnixMillis, Verb, WarehouseId, cell::Input, ids::IdError},
     wire::{
         FieldError,
         access::{Principal, Right},
         answer::{Acceptance, FixTally, Outcome},
-        command::{CommandBody, check_key, key_id, publisher},
+        command::{CommandBody, check_key, key_id, publisher, publisher_name},
         fix::{BatchBody, DeliveredBody, FailedBody, ShiftBody, SingleBody, TripBody},
         log::{Raw, decode},
         parse_json,
@@ -194,7 +194,7 @@ pub(super) async fn stage(
     bridge.permit_id(&who, Right::Stage, "warehouse", warehouse.as_str())?;
     let stage = stage.parse::<Stage>().map_err(|e| FieldError::new("stage", e))?;
     let (order, cell) = (id("order", &order)?, bridge.cell.clone());
-    let publisher = format!("warehouse.{warehouse}");
+    let publisher = publisher_name(&Operator::warehouse(&warehouse));
     let of = Some(OrderId::clone(&order));
     let subject = LogSubject::Warehouse { cell, warehouse, order, stage: stage.name().into() };
     report(&bridge, &who, of, Command { subject, payload, idempotency_key, publisher }).await
@@ -235,7 +235,7 @@ async fn rider(
     params.end()?;
     let rider: RiderId = id("rider", rider)?;
     bridge.permit_id(&who, Right::Report, "rider", rider.as_str())?;
-    let publisher = format!("rider.{rider}");
+    let publisher = publisher_name(&Operator::rider(&rider));
     let of = order_of(&payload);
     let subject = LogSubject::Rider { cell: bridge.cell.clone(), rider, verb: verb.into() };
     report(bridge, &who, of, Command { subject, payload, idempotency_key, publisher }).await

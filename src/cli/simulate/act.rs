@@ -12,11 +12,11 @@ use super::{
 };
 use crate::{
     cli::outside::{Answered, Http, Nats, OutsideError, Pace, json},
-    domain::{CellId, OrderId, RiderId, UnixMillis},
+    domain::{CellId, Operator, OrderId, RiderId, UnixMillis},
     geo::{Datum, Point},
     wire::{
         answer::{FixTally, Outcome},
-        command::{CommandBody, Coordinates, CreateBody, PromiseBody, RouteBody, WarehouseBody},
+        command::{CommandBody, Coordinates, CreateBody, PromiseBody, RouteBody, WarehouseBody, publisher_name},
         fix::{BatchBody, DeliveredBody, FailedBody, FixBody, ShiftBody, SingleBody, TripBody},
         header,
         life::{MissingItemBody, ProofBody},
@@ -90,7 +90,7 @@ impl Hands {
             Deed::Stage { order, stage, .. } => {
                 let Wish { order, warehouse, .. } = self.wish(*order);
                 let warehouse = self.plan.warehouses[*warehouse].id.clone();
-                let publisher = format!("warehouse.{warehouse}");
+                let publisher = publisher_name(&Operator::warehouse(&warehouse));
                 let (cell, stage) = (self.cell.clone(), stage.name().to_owned());
                 let subject = LogSubject::Warehouse { cell, warehouse, order: order.clone(), stage };
                 self.ask(&subject, &publisher, json(&value!({}))).await.map(drop)
@@ -149,7 +149,7 @@ impl Hands {
         let note = Some(format!("sold out {mark}"));
         let body = CommandBody { items: Some(vec![item]), note, ..CommandBody::default() };
         let subject = LogSubject::Order { cell: self.cell.clone(), order: wish.order.clone(), verb: "missing".into() };
-        let publisher = format!("warehouse.{}", self.plan.warehouses[wish.warehouse].id);
+        let publisher = publisher_name(&Operator::warehouse(&self.plan.warehouses[wish.warehouse].id));
         let headers = [(header::PUBLISHER, publisher.as_str()), (header::IDEMPOTENCY_KEY, "missing")];
         outcome(&subject, self.nats.ask(&subject, &headers, json(&body)).await).map(drop)
     }
@@ -205,7 +205,7 @@ impl Hands {
 
     async fn rider(&self, rider: usize, verb: &str, payload: bytes::Bytes) -> Result<Outcome, Ended> {
         let rider = self.rider_id(rider).clone();
-        let publisher = format!("rider.{rider}");
+        let publisher = publisher_name(&Operator::rider(&rider));
         let subject = LogSubject::Rider { cell: self.cell.clone(), rider, verb: verb.to_owned() };
         self.ask(&subject, &publisher, payload).await
     }
