@@ -7,11 +7,15 @@ pub mod effect;
 pub mod fix;
 pub mod ids;
 pub mod marker;
+pub mod odometer;
 pub mod order;
+pub mod progress;
 pub mod quality;
 pub mod rules;
 pub mod spatial;
 pub mod status;
+pub mod stay;
+pub mod still;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod time;

@@ -55,6 +55,10 @@ pub struct Rules {
     pub max_orders_per_rider: u32,
     /// Dispatch gives an order to no rider farther from its warehouse.
     pub max_distance_m: f64,
+    /// Within this distance of a warehouse or a destination, a rider has arrived there: its round fence.
+    pub arrive_m: f64,
+    /// Beyond this one, a rider who had arrived has left.
+    pub leave_m: f64,
 }
 
 impl Default for Rules {
@@ -73,6 +77,8 @@ impl Default for Rules {
             dispatch: Dispatch::Manual,
             max_orders_per_rider: 1,
             max_distance_m: 5_000.0,
+            arrive_m: 60.0,
+            leave_m: 120.0,
         }
     }
 }
@@ -99,10 +105,15 @@ impl Rules {
             ("max_speed_mps", self.max_speed_mps),
             ("dwell_radius_m", self.dwell_radius_m),
             ("max_distance_m", self.max_distance_m),
+            ("arrive_m", self.arrive_m),
+            ("leave_m", self.leave_m),
         ] {
             if !(value > 0.0 && value <= 100_000.0) {
                 return Err((field, "must be above 0 and at most 100000".into()));
             }
+        }
+        if self.leave_m <= self.arrive_m {
+            return Err(("leave_m", format!("must be above arrive_m, which is {}", self.arrive_m)));
         }
         if self.readmit_fixes == 0 {
             return Err(("readmit_fixes", "must be at least 1".into()));

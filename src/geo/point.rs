@@ -36,6 +36,21 @@ impl Point {
     pub fn lon(self) -> f64 {
         f64::from(self.lon_e7) / UNITS_PER_DEGREE
     }
+
+    /// The place at 1/`parts` of the straight way to `to`, in whole units; across the antimeridian where that is shorter.
+    #[allow(clippy::cast_possible_truncation, reason = "between two coordinates, or brought back to ±180°")]
+    pub fn toward(self, to: Self, parts: i32) -> Self {
+        let parts = i64::from(parts.max(1));
+        let (lat, lon) = (i64::from(self.lat_e7), i64::from(self.lon_e7));
+        let wrapped = |units: i64| match units {
+            1_800_000_001.. => units - 3_600_000_000,
+            ..=-1_800_000_001 => units + 3_600_000_000,
+            -1_800_000_000..=1_800_000_000 => units,
+        };
+        let lat = lat + (i64::from(to.lat_e7) - lat) / parts;
+        let lon = wrapped(lon + wrapped(i64::from(to.lon_e7) - lon) / parts);
+        Self { lat_e7: lat as i32, lon_e7: lon as i32 }
+    }
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "checked against the limit first; 180e7 fits an i32")]
@@ -57,6 +72,15 @@ mod tests {
         assert_eq!(Point::from_degrees(0.0, -180.1).unwrap_err().field, "lon");
         assert_eq!(Point::from_degrees(f64::NAN, 0.0).unwrap_err().field, "lat");
         assert!(Point::from_degrees(-90.0, 180.0).is_ok());
+    }
+
+    #[test]
+    fn toward_takes_the_short_way() {
+        let at = |lat_e7, lon_e7| Point { lat_e7, lon_e7 };
+        assert_eq!(at(0, 0).toward(at(100, -50), 2), at(50, -25));
+        assert_eq!(at(0, 1_799_999_990).toward(at(0, -1_799_999_970), 4), at(0, 1_800_000_000));
+        assert_eq!(at(0, 1_799_999_990).toward(at(0, -1_799_999_970), 2), at(0, -1_799_999_990));
+        assert_eq!(at(7, 7).toward(at(9, 9), 1), at(9, 9));
     }
 
     #[test]
