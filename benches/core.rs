@@ -28,7 +28,7 @@ fn rider_with_order() -> Solo {
     let mut solo = Solo::default();
     let actions = [Action::Create(facts.into()), Action::Pay, Action::Assign { rider: "r1".parse().expect("a token") }];
     for (i, action) in (0u8..).zip(actions) {
-        let command = Command { action, key: KeyId([i; 16]), if_rev: None, by: by.clone() };
+        let command = Command { action, key: KeyId([i; 16]), if_rev: None, by: by.clone(), needs: 1 };
         let input = Input::Command { order: order(), command };
         solo.apply(&Entry { seq: u64::from(i) + 1, log_time: UnixMillis(T0), input });
     }

@@ -3,9 +3,11 @@
 
 pub mod auth;
 mod effective;
+mod routing;
 
 pub use auth::AuthSettings;
 pub use effective::Change;
+pub use routing::{Routing, RoutingSettings};
 
 use crate::domain::CellId;
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,7 @@ pub struct Settings {
     pub tracker: TrackerSettings,
     pub bridge: BridgeSettings,
     pub auth: AuthSettings,
+    pub routing: RoutingSettings,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,6 +84,7 @@ impl Default for Settings {
             tracker: TrackerSettings::default(),
             bridge: BridgeSettings::default(),
             auth: AuthSettings::default(),
+            routing: RoutingSettings::default(),
         }
     }
 }
@@ -115,6 +119,8 @@ pub struct Config {
     pub insecure: bool,
     /// Whose tokens are taken; `None` where nobody is configured.
     pub auth: Option<auth::Auth>,
+    /// Who is asked for routes; `None` where nobody is.
+    pub routing: Option<Routing>,
     pub nats: NatsSettings,
     pub owner_heartbeat: Duration,
     pub passivate_after: Duration,
@@ -183,6 +189,7 @@ impl Settings {
             })?,
             insecure: self.http.insecure,
             auth: self.auth.check()?,
+            routing: self.routing.check()?,
             owner_heartbeat: seconds("tracker.heartbeat_s", self.tracker.heartbeat_s, 60)?,
             passivate_after: seconds("tracker.passivate_after_s", self.tracker.passivate_after_s, 86_400)?,
             client_heartbeat: seconds("bridge.heartbeat_s", self.bridge.heartbeat_s, 60)?,
@@ -203,7 +210,7 @@ type Variables = std::collections::HashMap<String, String>;
 /// The variables that are settings: those that are text whatever they look like, and the others. Others with our prefix are
 /// somebody else's: those that `nats.conf` refers to, and the command line's own.
 fn variables(all: impl Iterator<Item = (String, String)>) -> (Variables, Variables) {
-    const KEYS: [&str; 8] = ["CELL", "DATA", "ROLES", "HTTP", "NATS", "TRACKER", "BRIDGE", "AUTH"];
+    const KEYS: [&str; 9] = ["CELL", "DATA", "ROLES", "HTTP", "NATS", "TRACKER", "BRIDGE", "AUTH", "ROUTING"];
     const TEXT: [&str; 2] = ["AUTH__SECRET", "AUTH__SECRET_FILE"];
     fn key(name: &str) -> Option<&str> {
         name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('_'))

@@ -1,7 +1,7 @@
 //! Trunkline: real-time order tracking. Each active order is an actor whose state is a function of its cell's log.
 //!
 //! Layers, each importing only what stands to its left (`tests/tidy.rs` keeps it so):
-//! `geo ← domain ← wire ← ports ← { nats, feed, publish, store, actors, auth, bridge } ← app ← cli ← main`.
+//! `geo ← domain ← wire ← ports ← { nats, feed, publish, router, store, actors, auth, bridge } ← app ← cli ← main`.
 
 pub mod actors;
 pub mod app;
@@ -17,5 +17,6 @@ pub mod metrics;
 pub mod nats;
 pub mod ports;
 pub mod publish;
+pub mod router;
 pub mod store;
 pub mod wire;

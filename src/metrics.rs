@@ -39,6 +39,8 @@ label!(
 label!(
     /// What became of a token: `good`, `malformed`, `signature`, `expired`, `not_yet`, `claim`, `revoked`, `unavailable`.
     /// What became of a fetch of an issuer's keys: `good`, `failed`.
+    /// What became of a question for a route: `taken`, `refused` (by the log's order), `no_route`, `unusable`,
+    /// `unreachable`, `unsaid`.
     OutcomeLabel { outcome }
 );
 
@@ -77,6 +79,8 @@ pub struct Metrics {
     pub hub_confirmations: Counter,
     pub tokens: Family<OutcomeLabel, Counter>,
     pub jwks_fetches: Family<OutcomeLabel, Counter>,
+    pub routes: Family<OutcomeLabel, Counter>,
+    pub routes_waiting: Gauge,
 }
 
 fn latency() -> Histogram {
@@ -170,6 +174,8 @@ impl Default for Metrics {
             ),
             tokens: register!("tokens", "Tokens looked at, by what became of them", Family::default()),
             jwks_fetches: register!("jwks_fetches", "Fetches of issuers' keys", Family::default()),
+            routes: register!("routes", "Routes asked for, by what became of them", Family::default()),
+            routes_waiting: register!("routes_waiting", "Orders that wait for a route", Gauge::default()),
             registry: Arc::new(registry),
         }
     }

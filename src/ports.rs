@@ -4,7 +4,7 @@
 use crate::{
     domain::{
         CellClock, CellId, OrderId, RiderId, UnixMillis,
-        effect::{Revision, Row, TimerKind},
+        effect::{Revision, RouteEnds, Row, TimerKind},
     },
     wire::{
         access::{Principal, Role},
@@ -258,6 +258,20 @@ pub struct Announcements {
     pub clock: CellClock,
     /// Whether the batch put something into the outbox.
     pub outbox: bool,
+    /// Orders that have no planned route since this batch, and between which places one would lead.
+    pub seeking: Vec<(OrderId, RouteEnds)>,
+}
+
+/// Finds routes for orders that have none. What it finds it says in the log; whether that is taken, the order decides.
+pub trait RouteFinder: Send + Sync + std::fmt::Debug + 'static {
+    /// Takes note, without waiting for anything.
+    fn seek(&self, orders: Vec<(OrderId, RouteEnds)>);
+}
+
+/// Who knows which orders have no planned route.
+pub trait Routeless: Send + Sync + std::fmt::Debug + 'static {
+    /// The active orders without a route, by id: at most `limit` of those after `after`.
+    fn routeless(&self, after: Option<&OrderId>, limit: usize) -> Vec<(OrderId, RouteEnds)>;
 }
 
 /// Announces what became durable.

@@ -10,7 +10,7 @@ use crate::{
     domain::{
         Answer, CellId, OrderId, OrderInput, Refusal, RiderId, Rules, UnixMillis,
         cell::{Cell, Entry, Routed},
-        effect::{CarryChange, Task},
+        effect::{CarryChange, RouteEnds, Task},
     },
     metrics::{Metrics, VerdictLabel},
     ports::{Announcements, Commit, HistoryItem, OrderCommit, OutboxItem, RunningTimer},
@@ -34,6 +34,7 @@ pub(super) struct Work {
     published: BTreeMap<OrderId, Published>,
     timers: BTreeMap<OrderId, Vec<RunningTimer>>,
     registered: Vec<OrderId>,
+    seeking: BTreeMap<OrderId, RouteEnds>,
     history: Vec<(Place, HistoryItem)>,
     updates: Vec<(Place, OrderId, OwnDelta)>,
     tasks: Vec<(Place, OrderId, Task)>,
@@ -75,6 +76,7 @@ impl Work {
             published: BTreeMap::new(),
             timers: BTreeMap::new(),
             registered: Vec::new(),
+            seeking: BTreeMap::new(),
             history: Vec::new(),
             updates: Vec::new(),
             tasks: Vec::new(),
@@ -132,6 +134,7 @@ impl Work {
             carries,
             tasks,
             registered,
+            seeking,
             timers,
             finished: _,
         } = outcome;
@@ -139,6 +142,7 @@ impl Work {
         self.updates.extend(updates.into_iter().map(|(place, update)| (place, order.clone(), update)));
         self.tasks.extend(tasks.into_iter().map(|(place, task)| (place, order.clone(), task)));
         self.registered.extend(registered.then(|| order.clone()));
+        self.seeking.extend(seeking.map(|ends| (order.clone(), ends)));
         self.published.extend(published.map(|p| (order.clone(), p)));
         self.timers.extend(timers.map(|t| (order.clone(), t)));
         for (place, answer) in answers {
@@ -204,6 +208,7 @@ impl Work {
             timers: self.timers.into_iter().collect(),
             clock: cell.head().clock,
             outbox: !outbox.is_empty(),
+            seeking: self.seeking.into_iter().collect(),
         };
         let touched = self.orders.keys().cloned().collect();
         let commit = Commit {

@@ -3,8 +3,9 @@
 
 use super::{boards, interest::Interest, order::Published};
 use crate::{
-    domain::{Facts, Live, OrderId, Position, RiderId, UnixMillis, cell::Rider, spatial::Spatial},
+    domain::{Facts, Live, OrderId, Position, RiderId, UnixMillis, cell::Rider, effect::RouteEnds, spatial::Spatial},
     geo::Point,
+    ports::Routeless,
     wire::{area::Region, board::RiderWord, doc, query::OrderCursor},
 };
 use parking_lot::{Mutex, RwLock};
@@ -232,5 +233,54 @@ impl Hot {
     /// Lets go of orders that have been final for an hour.
     pub(super) fn forget_final(&self, now: UnixMillis) {
         self.orders.write().known.retain(|_, order| !order.is_stale(now));
+    }
+}
+
+impl Routeless for Hot {
+    fn routeless(&self, after: Option<&OrderId>, limit: usize) -> Vec<(OrderId, RouteEnds)> {
+        let orders = self.orders.read();
+        let seeks = |order: &HotOrder| order.facts.route.is_none() && !order.live.status.is_final();
+        let next = orders.known.iter().filter(|(id, order)| after.is_none_or(|after| *id > after) && seeks(order));
+        let mut found: Vec<(&OrderId, &HotOrder)> = next.collect();
+        if found.len() > limit {
+            found.select_nth_unstable_by_key(limit, |(id, _)| *id);
+            found.truncate(limit);
+        }
+        found.sort_unstable_by_key(|(id, _)| *id);
+        let ends = |order: &HotOrder| RouteEnds { from: order.facts.warehouse.point, to: order.facts.destination };
+        found.into_iter().map(|(id, order)| (id.clone(), ends(order))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Status, order::Route, testing};
+
+    #[test]
+    fn orders_without_a_route_come_page_by_page() {
+        let hot = Hot::default();
+        for n in [4, 1, 3, 2, 5, 6] {
+            let mut facts = (*testing::facts()).clone();
+            let mut live = Live::new(UnixMillis(0));
+            if n == 3 {
+                facts.route = Some(Route { points: vec![facts.warehouse.point, facts.destination] });
+            }
+            if n == 5 {
+                live.status = Status::Completed;
+            }
+            hot.seed(testing::order(n), HotOrder { version: 1, at: UnixMillis(0), facts: Arc::new(facts), live });
+        }
+        let page = |after: Option<u32>, limit| {
+            let page = hot.routeless(after.map(testing::order).as_ref(), limit);
+            page.into_iter().map(|(id, _)| id).collect::<Vec<_>>()
+        };
+        let orders = |all: &[u32]| all.iter().map(|n| testing::order(*n)).collect::<Vec<_>>();
+        assert_eq!(page(None, 2), orders(&[1, 2]));
+        assert_eq!(page(Some(2), 2), orders(&[4, 6]));
+        assert_eq!(page(Some(6), 2), orders(&[]));
+        let facts = testing::facts();
+        let ends = RouteEnds { from: facts.warehouse.point, to: facts.destination };
+        assert_eq!(hot.routeless(None, 1), [(testing::order(1), ends)]);
     }
 }

@@ -4,7 +4,7 @@ use super::wave::{Item, Place, Share, ShareEnd};
 use crate::{
     domain::{
         Answer, Effect, Facts, FixId, Live, Order, OrderId, OrderInput, RiderId, Rules, UnixMillis, Verdict,
-        effect::{CarryChange, Change, Task},
+        effect::{CarryChange, Change, RouteEnds, Task},
     },
     ports::{HistoryItem, OrderColumns, OrderCommit, OrderImage, RunningTimer, Store},
     wire::{blob, doc, update::OwnDelta},
@@ -70,6 +70,8 @@ pub(super) struct ShareOutcome {
     pub carries: Vec<(Place, CarryChange)>,
     pub tasks: Vec<(Place, Task)>,
     pub registered: bool,
+    /// The route that the order asked for last.
+    pub seeking: Option<RouteEnds>,
     /// Set if they changed.
     pub timers: Option<Vec<RunningTimer>>,
     /// The order is final, or there is none: the actor is of no more use.
@@ -202,6 +204,7 @@ impl OrderActor {
                 Effect::SetTimer { .. } | Effect::ClearTimer { .. } => out.timers = Some(Vec::new()),
                 Effect::Carry(change) => out.carries.push((place, change)),
                 Effect::Register => out.registered = true,
+                Effect::SeekRoute(ends) => out.seeking = Some(ends),
                 // Seen from the status after the share.
                 Effect::Finish => {}
             }

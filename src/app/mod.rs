@@ -56,6 +56,8 @@ pub enum AppError {
     State(#[from] crate::wire::blob::BlobError),
     #[error("starting the cell: {0}")]
     Cell(#[from] ractor::SpawnErr),
+    #[error("asking for routes: {0}")]
+    Http(reqwest::Error),
     #[error("the log: {0}")]
     Feed(#[from] crate::feed::FeedError),
     #[error("{0} exists already; a rebuild needs a fresh place")]

@@ -11,7 +11,7 @@ use crate::{
     metrics::Metrics,
     nats,
     ports::{self, RunningTimer, StoreError},
-    publish,
+    publish, router,
     store::{self, Store},
     wire::{blob, control, subject::LogSubject},
 };
@@ -82,7 +82,15 @@ impl Tracker {
         }
         let (wheel, turning) = publish::timers::wheel(timers, clock);
         let nudge = Arc::new(Notify::new());
-        let announcer = publish::Announcer::new(client.clone(), id.clone(), wheel, Arc::clone(&nudge), metrics.clone());
+        let routing = config.routing.as_ref();
+        let routing = routing
+            .map(|r| router::router(r, router::Options::default(), metrics.clone()))
+            .transpose()
+            .map_err(AppError::Http)?;
+        let (finder, router) = routing.unzip();
+        let routes = finder.clone().map(|finder| Arc::new(finder) as Arc<dyn ports::RouteFinder>);
+        let announcer = publish::Announcer::new(client.clone(), id.clone(), wheel, Arc::clone(&nudge), metrics.clone())
+            .with_routes(routes);
 
         let mut options = CellOptions::new(id.clone(), epoch);
         options.passivate_after = config.passivate_after;
@@ -98,8 +106,20 @@ impl Tracker {
         .await?;
         let owner = Arc::new(CellOwner { cell: cell.clone(), store: store.clone(), epoch, since: Stopwatch::start() });
 
-        publish_tasks.spawn(warm(store.clone(), Arc::clone(cell.hot()), clock));
         let stop = || publish_stop.clone();
+        let warming = warm(store.clone(), Arc::clone(cell.hot()), clock);
+        publish_tasks.spawn(async move {
+            warming.await;
+            // Also for those whose route was asked for when the node ended.
+            if let Some(finder) = finder {
+                finder.look();
+            }
+        });
+        if let Some(router) = router {
+            let orders: Arc<dyn ports::Routeless> = Arc::clone(cell.hot()) as _;
+            let asking = router.run(client.clone(), js.clone(), id.clone(), orders, stop());
+            publish_tasks.spawn(logged("router", asking));
+        }
         let drain = publish::outbox::run(
             js.clone(),
             id.clone(),

@@ -64,15 +64,19 @@ pub(super) async fn no_method(request: Request) -> Rejection {
     Problem::new(405, "no_method", "Not this method").with_field("method").with_detail(detail).into()
 }
 
-/// Under `/v1` all answers are JSON: who takes none is told so before anything is done.
+/// Under `/v1` all answers are JSON: who takes none is told so before anything is done. A route's have more forms, of which the
+/// query chooses one.
 pub(super) async fn accepts_json(request: Request, next: Next) -> Response {
     let api = request.uri().path().starts_with("/v1/");
     let ranges: Vec<_> = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let more: &[&str] =
+        if request.uri().path().ends_with("/route") { &["application/geo+json", "application/gpx+xml"] } else { &[] };
     let takes = |range: &str| {
         let mut parts = range.split(';').map(|part| part.trim().to_ascii_lowercase());
         let kind = parts.next().unwrap_or_default();
         let refused = parts.any(|part| matches!(part.as_str(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
-        !refused && (kind.is_empty() || ["*/*", "application/*", "application/json"].contains(&kind.as_str()))
+        let known = ["*/*", "application/*", "application/json"].iter().chain(more).any(|known| *known == kind);
+        !refused && (kind.is_empty() || known)
     };
     if !api || ranges.is_empty() || ranges.iter().any(|line| line.split(',').any(takes)) {
         return next.run(request).await;

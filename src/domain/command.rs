@@ -53,6 +53,11 @@ impl Operator {
         Self { kind: OperatorKind::System, id: "dispatch".into() }
     }
 
+    /// What finds routes for orders that have none.
+    pub fn router() -> Self {
+        Self { kind: OperatorKind::System, id: "router".into() }
+    }
+
     /// A rider, as the sender of fixes and deliveries.
     pub fn rider(id: &RiderId) -> Self {
         Self { kind: OperatorKind::Rider, id: id.as_str().into() }
@@ -76,6 +81,9 @@ pub struct Command {
     /// Refuse unless this is the order's current rev.
     pub if_rev: Option<u64>,
     pub by: Operator,
+    /// The least [`Rules::rules_version`](super::Rules::rules_version) that has all that its payload names, beside the
+    /// action's own: an older program couldn't read it.
+    pub needs: u32,
 }
 
 /// What a command does.

@@ -36,6 +36,9 @@ pub enum Effect {
     Carry(CarryChange),
     /// The order exists from now on: tell the directory which cell has it.
     Register,
+    /// The order has no planned route, or none any more: find one, and say it in the log. What is found is taken only if
+    /// these are still the order's ends.
+    SeekRoute(RouteEnds),
     /// The order reached a final status.
     Finish,
 }
@@ -79,6 +82,8 @@ pub enum RowKind {
     Edit,
     /// The number of stops ahead changed by itself.
     Stops,
+    /// A route was found for an order that had none.
+    Route,
 }
 
 impl RowKind {
@@ -99,6 +104,7 @@ impl RowKind {
             Self::Missing => "missing",
             Self::Edit => "edit",
             Self::Stops => "stops",
+            Self::Route => "route",
         }
     }
 }
@@ -182,6 +188,13 @@ pub enum CarryChange {
     Seek { from: Point },
     /// It no longer does.
     Rest,
+}
+
+/// Between which places a planned route leads: the warehouse and the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteEnds {
+    pub from: Point,
+    pub to: Point,
 }
 
 /// What the order needs to know of a rider who takes it over.

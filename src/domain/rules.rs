@@ -10,8 +10,8 @@ pub const MAX_STOPS: usize = 50;
 ///
 /// A log that never asks is played by version 1, whatever the program: it gives what it always gave. Version 2 adds the
 /// commands fail, return, missing and edit, proof of delivery, shifts that hand over, stops ahead that change with the
-/// trip and not only with the next fix, and dispatch.
-pub const RULES_VERSION: u32 = 2;
+/// trip and not only with the next fix, and dispatch. Version 3 adds routes that are found for orders without one.
+pub const RULES_VERSION: u32 = 3;
 
 /// Who gives packed orders to riders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +122,11 @@ impl Rules {
             return Err(("max_orders_per_rider", format!("must be 1 to {MAX_STOPS}")));
         }
         Ok(())
+    }
+
+    /// Whether orders without a planned route ask for one, and take what is found.
+    pub fn finds_routes(&self) -> bool {
+        self.rules_version >= 3
     }
 
     /// Whether the cell itself gives packed orders to riders.

@@ -4,8 +4,8 @@ use super::{
     Action, CellClock, Command, Dispatch, Fix, FixId, KeyId, Operator, OperatorKind, OrderId, RiderId, Rules, Stage,
     UnixMillis,
     cell::{Entry, Input},
-    effect::TimerKind,
-    order::{Edit, Facts, Missing, MissingItem, Money, Place, Promise, Proof},
+    effect::{RouteEnds, TimerKind},
+    order::{Edit, Facts, FoundRoute, Missing, MissingItem, Money, Place, Promise, Proof, Route},
 };
 use crate::geo::Point;
 use rand::{Rng, SeedableRng};
@@ -42,7 +42,7 @@ pub(crate) fn facts() -> Arc<Facts> {
 
 pub(crate) fn command(action: Action, key: u128) -> Command {
     let by = Operator { kind: OperatorKind::Operations, id: "alice".into() };
-    Command { action, key: KeyId(key.to_le_bytes()), if_rev: None, by }
+    Command { action, key: KeyId(key.to_le_bytes()), if_rev: None, by, needs: 1 }
 }
 
 pub(crate) fn fix(t_ms: i64, seq: Option<u32>, north_m: f64) -> Fix {
@@ -136,7 +136,7 @@ fn input(rng: &mut ChaCha8Rng, now: UnixMillis, orders: u32, riders: u32) -> Inp
 
 fn dispatching(rng: &mut ChaCha8Rng, mut rules: Rules) -> Input {
     if rng.random_bool(0.1) {
-        rules.rules_version = rng.random_range(1..3);
+        rules.rules_version = rng.random_range(1..4);
     }
     rules.dispatch = if rng.random_bool(0.7) { Dispatch::Nearest } else { Dispatch::Manual };
     rules.max_orders_per_rider = rng.random_range(1..4);
@@ -154,7 +154,7 @@ fn later_input(rng: &mut ChaCha8Rng, now: UnixMillis, orders: u32, riders: u32) 
     let key = rng.random_range(0..60u128) << 64 | 1 << 110;
     let send =
         |action| Input::Command { order: order.clone(), command: Command { by: by.clone(), ..command(action, key) } };
-    match rng.random_range(0..12) {
+    match rng.random_range(0..13) {
         0 => send(Action::Fail { reason: "nobody there".into(), at, sent: None }),
         1 => send(Action::Return { reason: "refused".into(), at, sent: None }),
         2 => {
@@ -172,6 +172,11 @@ fn later_input(rng: &mut ChaCha8Rng, now: UnixMillis, orders: u32, riders: u32) 
         }
         5 => Input::Shift { rider: who, on: rng.random_bool(0.1), handover_to: Some(other) },
         6 => Input::Trip { rider: who, stops: vec![order] },
+        7 => {
+            let ends = RouteEnds { from: facts().warehouse.point, to: facts().destination };
+            let route = Route { points: vec![ends.from, point(1_000.0, 0.0), ends.to] };
+            Input::Route { order, found: Arc::new(FoundRoute { ends, route, source: "osrm".into() }) }
+        }
         _ => Input::Shift { rider: who, on: true, handover_to: None },
     }
 }

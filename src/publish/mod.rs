@@ -20,7 +20,7 @@ use crate::{
     clock,
     domain::CellId,
     metrics::{Metrics, Step},
-    ports::{Announcements, Publish},
+    ports::{Announcements, Publish, RouteFinder},
     wire::{subject, update::OwnDelta},
 };
 use async_nats::Client;
@@ -40,18 +40,29 @@ pub struct Announcer {
     wheel: WheelHandle,
     /// Wakes [`outbox::run`].
     outbox: Arc<Notify>,
+    /// Where orders without a route go, if anybody finds some.
+    routes: Option<Arc<dyn RouteFinder>>,
     metrics: Metrics,
 }
 
 impl Announcer {
     pub fn new(client: Client, cell: CellId, wheel: WheelHandle, outbox: Arc<Notify>, metrics: Metrics) -> Self {
-        Self { client, cell, wheel, outbox, metrics }
+        Self { client, cell, wheel, outbox, routes: None, metrics }
+    }
+
+    /// The same, with somebody who finds routes for orders that have none.
+    #[must_use]
+    pub fn with_routes(self, routes: Option<Arc<dyn RouteFinder>>) -> Self {
+        Self { routes, ..self }
     }
 
     async fn say(self, announcements: Announcements) {
-        let Announcements { updates, riders, answers, timers, clock, outbox } = announcements;
+        let Announcements { updates, riders, answers, timers, clock, outbox, seeking } = announcements;
         if outbox {
             self.outbox.notify_one();
+        }
+        if let Some(routes) = self.routes.as_ref().filter(|_| !seeking.is_empty()) {
+            routes.seek(seeking);
         }
         // Answers first: somebody waits for them.
         for (reply, outcome) in answers {

@@ -4,10 +4,7 @@
 //! `west,south,east,north` in degrees, `fence` as an encoded polyline of precision 5, closed by itself. A box is converted
 //! by its corners, and so at most a few metres wider or narrower than the one that was meant.
 
-use super::{
-    FieldError,
-    command::{Coordinates, decode_polyline},
-};
+use super::{FieldError, command::Coordinates, route::decode_polyline};
 use crate::geo::{Bounds, Datum, Fence, Point};
 use serde::{Deserialize, Serialize};
 

@@ -5,13 +5,14 @@ use super::{
     life::{self, MissingItemBody, ProofBody, text},
     merge::without_nulls,
     parse_json,
+    route::RouteBody,
     schema::{DatumName, Id, Millis},
 };
 use crate::{
     domain::{
         Action, CellId, Facts, KeyId, Operator, OperatorKind, OrderId, RiderId, UnixMillis, UserId, Verb, WarehouseId,
         ids::is_token,
-        order::{Money, Place, Promise, Proof, Route},
+        order::{Money, Place, Promise, Proof},
     },
     geo::{Datum, Point, to_wgs84},
 };
@@ -95,29 +96,6 @@ pub struct PromiseBody {
     pub to_ms: i64,
 }
 
-/// A planned route: an encoded polyline, or a GeoJSON LineString; 2 to 10,000 points.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(untagged)]
-pub enum RouteBody {
-    Polyline {
-        #[schema(example = "_p~iF~ps|U_ulLnnqC")]
-        polyline: String,
-        /// Decimals: 5 or 6.
-        #[schema(minimum = 5, maximum = 6)]
-        precision: u8,
-    },
-    GeoJson {
-        #[serde(rename = "type")]
-        #[schema(pattern = "^LineString$")]
-        kind: String,
-        /// `[lon, lat]`, as GeoJSON has it.
-        #[schema(value_type = Vec<Vec<f64>>, min_items = 2, max_items = 10_000)]
-        coordinates: Vec<(f64, f64)>,
-    },
-}
-
-/// Most points of a planned route.
-pub const MAX_ROUTE_POINTS: usize = 10_000;
 /// Longest free text (a name, a reason), in bytes.
 pub const MAX_TEXT: usize = 500;
 /// Longest `extra`, in bytes of compact JSON.
@@ -166,60 +144,6 @@ impl PromiseBody {
         }
         Ok(Promise { from: time("promise.from_ms", from_ms)?, to: time("promise.to_ms", to_ms)? })
     }
-}
-
-impl RouteBody {
-    fn route(self, datum: Datum) -> Result<Route, FieldError> {
-        let degrees: Vec<(f64, f64)> = match self {
-            Self::Polyline { polyline, precision } => decode_polyline(&polyline, precision)?,
-            Self::GeoJson { kind, coordinates } if kind == "LineString" => {
-                coordinates.into_iter().map(|(lon, lat)| (lat, lon)).collect()
-            }
-            Self::GeoJson { .. } => return Err(FieldError::new("route.type", "must be LineString")),
-        };
-        if !(2..=MAX_ROUTE_POINTS).contains(&degrees.len()) {
-            return Err(FieldError::new("route", format!("must have 2 to {MAX_ROUTE_POINTS} points")));
-        }
-        let point =
-            |(i, (lat, lon))| Coordinates { lat, lon }.point(datum).map_err(|e| e.within(&format!("route[{i}]")));
-        Ok(Route { points: degrees.into_iter().enumerate().map(point).collect::<Result<_, _>>()? })
-    }
-}
-
-/// Google's encoded polyline algorithm, precision 5 or 6.
-pub(super) fn decode_polyline(text: &str, precision: u8) -> Result<Vec<(f64, f64)>, FieldError> {
-    let scale = match precision {
-        5 => 1e5,
-        6 => 1e6,
-        _ => return Err(FieldError::new("route.precision", "must be 5 or 6")),
-    };
-    let bad = || FieldError::new("route.polyline", "is no encoded polyline");
-    let mut bytes = text.bytes();
-    let mut number = || -> Result<Option<i64>, FieldError> {
-        let (mut value, mut shift) = (0i64, 0u32);
-        loop {
-            let Some(byte) = bytes.next() else {
-                return if shift == 0 { Ok(None) } else { Err(bad()) };
-            };
-            let chunk = i64::from(byte.checked_sub(63).filter(|c| *c < 64).ok_or_else(bad)?);
-            if shift > 35 {
-                return Err(bad());
-            }
-            value |= (chunk & 0x1f) << shift;
-            shift += 5;
-            if chunk & 0x20 == 0 {
-                return Ok(Some(if value & 1 == 1 { !(value >> 1) } else { value >> 1 }));
-            }
-        }
-    };
-    let (mut lat, mut lon) = (0i64, 0i64);
-    let mut points = Vec::new();
-    while let Some(d_lat) = number()? {
-        lat += d_lat;
-        lon += number()?.ok_or_else(bad)?;
-        points.push((lat as f64 / scale, lon as f64 / scale));
-    }
-    Ok(points)
 }
 
 fn extra(value: Value) -> Result<Option<String>, FieldError> {
@@ -342,10 +266,21 @@ impl CommandBody {
     }
 }
 
-/// Parses a command's payload: what to do, and the `if_rev` that it carries.
-pub fn action(verb: Verb, cell: &CellId, payload: &[u8]) -> Result<(Action, Option<u64>), FieldError> {
+/// What a command's payload asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    pub action: Action,
+    pub if_rev: Option<u64>,
+    /// As in [`Command`](crate::domain::Command).
+    pub needs: u32,
+}
+
+/// Parses a command's payload.
+pub fn action(verb: Verb, cell: &CellId, payload: &[u8]) -> Result<Asked, FieldError> {
     if verb == Verb::Create {
-        return Ok((Action::Create(Arc::new(parse_json::<CreateBody>(payload)?.facts(cell)?)), None));
+        let body: CreateBody = parse_json(payload)?;
+        let needs = body.route.as_ref().map_or(1, RouteBody::rules_version);
+        return Ok(Asked { action: Action::Create(Arc::new(body.facts(cell)?)), if_rev: None, needs });
     }
     let body: CommandBody = if payload.is_empty() { CommandBody::default() } else { parse_json(payload)? };
     body.check(verb)?;
@@ -368,7 +303,7 @@ pub fn action(verb: Verb, cell: &CellId, payload: &[u8]) -> Result<(Action, Opti
         Verb::Missing => Action::Missing(Arc::new(life::missing(items, count, note)?)),
         Verb::Edit => Action::Edit(life::edit(promise, destination, datum, personal.unwrap_or(false))?),
     };
-    Ok((action, if_rev))
+    Ok(Asked { action, if_rev, needs: 1 })
 }
 
 /// A proof of delivery, if one was given.
@@ -455,15 +390,6 @@ mod tests {
         assert_eq!(action(Verb::Assign, &CellId::default(), b"{}").unwrap_err().field, "rider");
         assert_eq!(action(Verb::Pay, &CellId::default(), br#"{"reason":"x"}"#).unwrap_err().field, "reason");
         assert_eq!(action(Verb::Pay, &CellId::default(), b"{").unwrap_err().field, "payload");
-    }
-
-    /// The example of the format's published description.
-    #[test]
-    fn decodes_the_published_polyline() {
-        let points = decode_polyline("_p~iF~ps|U_ulLnnqC_mqNvxq`@", 5).unwrap();
-        assert_eq!(points, [(38.5, -120.2), (40.7, -120.95), (43.252, -126.453)]);
-        assert_eq!(decode_polyline("_p~iF", 5).unwrap_err().field, "route.polyline");
-        assert_eq!(decode_polyline("", 4).unwrap_err().field, "route.precision");
     }
 
     #[test]

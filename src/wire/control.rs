@@ -1,12 +1,18 @@
 //! Payloads of `control.{cell}.…`: how what lies outside the log gets into it.
 
-use super::{FieldError, parse_json};
-use crate::domain::{Rules, UnixMillis, rules::RULES_VERSION, time::MAX_CLOCK_SCALE};
+use super::{FieldError, command::Coordinates, life::text, parse_json, route::RouteBody};
+use crate::{
+    domain::{
+        OrderId, Rules, UnixMillis, effect::RouteEnds, order::FoundRoute, rules::RULES_VERSION, time::MAX_CLOCK_SCALE,
+    },
+    geo::Datum,
+};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 /// Last tokens of the control subjects.
 pub const CLOCK: &str = "clock";
 pub const RULES: &str = "rules";
+pub const ROUTE: &str = "route";
 
 /// Payload of `control.{cell}.clock`: the cell clock's scale, and where it jumps to, if anywhere. It never goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +34,37 @@ pub fn clock(payload: &[u8]) -> Result<(u32, Option<UnixMillis>), FieldError> {
         return Err(FieldError::new("cell_time_ms", "must be milliseconds since 1970"));
     }
     Ok((scale, cell_time_ms.map(UnixMillis)))
+}
+
+/// Payload of `control.{cell}.route`: a route that was found for an order that has none. The order takes it only if these
+/// are its warehouse and its destination, within 1e-6 degree.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteFoundBody {
+    pub order: String,
+    #[serde(deserialize_with = "super::object::one")]
+    pub from: Coordinates,
+    #[serde(deserialize_with = "super::object::one")]
+    pub to: Coordinates,
+    /// As in a create.
+    #[serde(deserialize_with = "super::object::one")]
+    pub route: RouteBody,
+    /// Who found it, for people: `osrm`.
+    pub source: String,
+    /// What all coordinates of this payload refer to.
+    #[serde(default)]
+    pub datum: Datum,
+}
+
+/// Parses and checks a found route.
+pub fn route(payload: &[u8]) -> Result<(OrderId, FoundRoute), FieldError> {
+    let RouteFoundBody { order, from, to, route, source, datum } = parse_json(payload)?;
+    let order = OrderId::try_from(order).map_err(|e| FieldError::new("order", e.to_string()))?;
+    let ends = RouteEnds {
+        from: from.point(datum).map_err(|e| e.within("from"))?,
+        to: to.point(datum).map_err(|e| e.within("to"))?,
+    };
+    Ok((order, FoundRoute { ends, route: route.route(datum)?, source: text("source", source)? }))
 }
 
 /// What came with a later `rules_version`, to see whether it is named.

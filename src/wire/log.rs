@@ -69,6 +69,7 @@ impl Received {
             | Input::Shift { .. }
             | Input::Trip { .. }
             | Input::Timer { .. }
+            | Input::Route { .. }
             | Input::Clock { .. }
             | Input::Rules { .. }
             | Input::Malformed { .. } => 1,
@@ -107,6 +108,10 @@ fn input(raw: Raw<'_>) -> Result<Input, FieldError> {
                 let (scale, cell_time) = control::clock(raw.payload)?;
                 Ok(Input::Clock { scale, cell_time })
             }
+            control::ROUTE => {
+                let (order, found) = control::route(raw.payload)?;
+                Ok(Input::Route { order, found: Arc::new(found) })
+            }
             control::RULES => {
                 let (rules, needs) = control::rules(raw.payload)?;
                 Ok(Input::Rules { rules, needs })
@@ -126,8 +131,8 @@ fn order_input(raw: Raw<'_>, cell: &CellId, order: OrderId, verb: &str) -> Resul
     let by = command::publisher(raw.publisher)?;
     let key = command::check_key(raw.idempotency_key)?;
     let key = command::key_id(&by, &order, verb.name(), key);
-    let (action, if_rev) = command::action(verb, cell, raw.payload)?;
-    Ok(Input::Command { order, command: Command { action, key, if_rev, by } })
+    let command::Asked { action, if_rev, needs } = command::action(verb, cell, raw.payload)?;
+    Ok(Input::Command { order, command: Command { action, key, if_rev, by, needs } })
 }
 
 fn rider_input(raw: Raw<'_>, rider: RiderId, verb: &str) -> Result<Input, FieldError> {
@@ -189,7 +194,7 @@ fn told(
     let key = raw.idempotency_key.map_or_else(own, str::to_owned);
     let key = command::check_key(Some(&key))?;
     let key = command::key_id(&by, &order, action.verb().name(), key);
-    Ok(Input::Command { order, command: Command { action, key, if_rev: None, by } })
+    Ok(Input::Command { order, command: Command { action, key, if_rev: None, by, needs: 1 } })
 }
 
 #[cfg(test)]

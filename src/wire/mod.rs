@@ -10,6 +10,7 @@ pub mod command;
 pub mod control;
 pub mod doc;
 pub mod fix;
+pub mod gpx;
 pub mod header;
 pub mod life;
 pub mod log;
@@ -17,6 +18,7 @@ pub mod merge;
 pub mod personal;
 pub mod problem;
 pub mod query;
+pub mod route;
 pub mod schema;
 pub mod subject;
 #[cfg(test)]

@@ -69,6 +69,16 @@ pub enum DatumName {
     Bd09,
 }
 
+/// Forms of a planned route.
+#[derive(Clone, Copy, Debug, ToSchema)]
+#[schema(rename_all = "lowercase", example = "geojson")]
+pub enum RouteFormatName {
+    GeoJson,
+    Polyline5,
+    Polyline6,
+    Gpx,
+}
+
 /// What the warehouse has done.
 #[derive(Clone, Copy, Debug, ToSchema)]
 #[schema(rename_all = "snake_case", example = "picking")]
@@ -143,6 +153,15 @@ pub struct RouteState {
     /// `[lon, lat]`.
     #[schema(value_type = Vec<Vec<f64>>)]
     pub coordinates: Vec<[f64; 2]>,
+}
+
+/// The planned route, encoded.
+#[derive(Debug, ToSchema)]
+pub struct PolylineState {
+    pub polyline: String,
+    /// Decimals: 5 or 6, as asked for.
+    #[schema(minimum = 5, maximum = 6)]
+    pub precision: u8,
 }
 
 /// Items that the order's warehouse or rider don't have.

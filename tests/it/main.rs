@@ -10,4 +10,5 @@ mod frames;
 mod hub;
 mod matrix;
 mod rest;
+mod routes;
 mod socket;

@@ -7,7 +7,10 @@ use crate::{
     rest::serve,
 };
 use serde_json::{Value, json};
-use trunkline::wire::access::{Reach, Right, Role};
+use trunkline::wire::{
+    access::{Reach, Right, Role},
+    view::project,
+};
 
 /// What whose id a request names.
 #[derive(Clone, Copy, PartialEq)]
@@ -32,6 +35,7 @@ fn requests() -> Vec<(&'static str, &'static str, Right, Names, Value)> {
         ("GET", "/v1/orders", Right::ListOrders, Nothing, none.clone()),
         ("GET", "/v1/orders/o1", Right::ReadOrder, Order, none.clone()),
         ("GET", "/v1/orders/o1/track", Right::ReadTrack, Order, none.clone()),
+        ("GET", "/v1/orders/o1/route", Right::ReadOrder, Order, none.clone()),
         ("POST", "/v1/orders/o1/pay", Right::Pay, Order, json!({})),
         ("POST", "/v1/orders/o1/cancel", Right::Cancel, Order, json!({"reason": "x"})),
         ("POST", "/v1/orders/o1/assign", Right::Assign, Order, json!({"rider": "r"})),
@@ -88,7 +92,9 @@ fn refusal(right: Right, role: Role, own: bool, names: Names) -> Option<u16> {
 #[tokio::test]
 async fn every_role_at_every_route() {
     let fake = Fake::default();
-    fake.put("o1", Owned::new(state()));
+    let mut state = state();
+    state["route"] = json!({"type": "LineString", "coordinates": [[121.0, 31.0], [121.1, 31.1]]});
+    fake.put("o1", Owned::new(state.clone()));
     let rig = fake.bridge_with(options(), gate());
     rig.share("o1", "s").await;
     rig.share("o9", "s").await;
@@ -114,6 +120,10 @@ async fn every_role_at_every_route() {
                     }
                     // The link to revoke isn't there, and that is said only to those who may know.
                     None if path.ends_with("/x") => assert!(text.contains("unknown_share"), "{case}: {text}"),
+                    // Who may read the order may not read all of it.
+                    None if path.ends_with("/route") && project(role.view(), &state, None).get("route").is_none() => {
+                        assert!(status == 404 && text.contains("unknown_route"), "{case}: {text}");
+                    }
                     // The owner made up here knows no riders, and says so to those who may ask.
                     None if right == Right::ReadRider => assert_eq!(status, 503, "{case}: {text}"),
                     None => {

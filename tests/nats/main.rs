@@ -18,6 +18,7 @@ mod ownership_full_disk;
 mod ownership_restart;
 mod places;
 mod reload;
+mod routes;
 mod screen;
 mod server;
 mod snapshot;

@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "shapes for the document; nothing is made of them")]
 
-use crate::wire::schema::{DatumName, Id, Millis, StageName, StatusCode};
+use crate::wire::schema::{DatumName, Id, Millis, RouteFormatName, StageName, StatusCode};
 use utoipa::{IntoParams, ToSchema};
 
 /// `{}`, or nothing at all.
@@ -139,6 +139,14 @@ pub(super) struct TrackParams {
     pub after: Option<i64>,
     #[param(required = false, nullable = false, minimum = 1, maximum = 500)]
     pub limit: Option<u32>,
+}
+
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RouteParams {
+    /// In which form; GeoJSON without it.
+    #[param(value_type = RouteFormatName, required = false)]
+    pub format: Option<String>,
 }
 
 #[derive(Debug, IntoParams)]

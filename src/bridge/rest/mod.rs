@@ -5,6 +5,7 @@ mod commands;
 mod create;
 mod docs;
 mod reads;
+mod route;
 mod session;
 mod shares;
 
@@ -49,6 +50,7 @@ fn documented() -> (Router<Arc<Inner>>, utoipa::openapi::OpenApi) {
         .routes(routes!(reads::orders, create::create))
         .routes(routes!(reads::order))
         .routes(routes!(reads::track))
+        .routes(routes!(route::route))
         .routes(routes!(reads::erase))
         .routes(routes!(shares::list, shares::make))
         .routes(routes!(shares::revoke))

@@ -16,10 +16,11 @@ use crate::{
     geo::{Datum, Point},
     wire::{
         answer::{FixTally, Outcome},
-        command::{CommandBody, Coordinates, CreateBody, PromiseBody, RouteBody, WarehouseBody, publisher_name},
+        command::{CommandBody, Coordinates, CreateBody, PromiseBody, WarehouseBody, publisher_name},
         fix::{BatchBody, DeliveredBody, FailedBody, FixBody, ShiftBody, SingleBody, TripBody},
         header,
         life::{MissingItemBody, ProofBody},
+        route::RouteBody,
         subject::LogSubject,
     },
 };

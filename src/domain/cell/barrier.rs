@@ -51,7 +51,7 @@ impl Cell {
                 };
                 self.is_held(order) || next_carrier(&command.action).is_some_and(moves)
             }
-            Input::Stage { order, .. } | Input::Timer { order, .. } => self.is_held(order),
+            Input::Stage { order, .. } | Input::Timer { order, .. } | Input::Route { order, .. } => self.is_held(order),
             Input::Fixes { rider, .. } => {
                 let had = self.riders.get(rider).into_iter().flat_map(Rider::known_orders);
                 rider_is_out(rider) || had.into_iter().any(|order| self.is_held(order))

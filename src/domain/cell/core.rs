@@ -130,6 +130,10 @@ impl Cell {
                 out.answer = Some(self.shift(rider, *on, handover_to.as_ref(), out));
             }
             Input::Trip { rider, stops } => out.answer = Some(self.trip(rider, stops, &mut out.orders)),
+            Input::Route { order, found } => match self.check_version(3, "a route that was found") {
+                Ok(()) => out.orders.push((order.clone(), OrderInput::Route(found.clone()))),
+                Err(refusal) => out.answer = Some(Err(refusal)),
+            },
             Input::Clock { scale, cell_time } => {
                 self.head.clock.set(entry.log_time, *scale, *cell_time);
                 out.at = self.head.clock.now();
@@ -174,7 +178,8 @@ impl Cell {
 
     /// A command that may change the map is a barrier for its order and the riders concerned.
     fn route_command(&mut self, order: &OrderId, command: &Command, out: &mut Routed) {
-        if let Err(refusal) = self.check_version(command.action.rules_version(), command.action.verb().name()) {
+        let needs = command.needs.max(command.action.rules_version());
+        if let Err(refusal) = self.check_version(needs, command.action.verb().name()) {
             out.answer = Some(Err(refusal));
             return;
         }

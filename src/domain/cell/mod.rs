@@ -20,10 +20,12 @@ use super::{
     effect::TimerKind,
     fix::Fix,
     ids::{OrderId, RiderId, WarehouseId},
+    order::FoundRoute,
     rules::Rules,
     status::Stage,
     time::UnixMillis,
 };
+use std::sync::Arc;
 
 /// One message of the log: its place, its time and what it says.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +69,11 @@ pub enum Input {
         order: OrderId,
         kind: TimerKind,
         n: u32,
+    },
+    /// What somebody outside found for an order without a route.
+    Route {
+        order: OrderId,
+        found: Arc<FoundRoute>,
     },
     Clock {
         scale: u32,

@@ -73,6 +73,7 @@ impl Cell {
             | Input::Timer { .. }
             | Input::Fixes { .. }
             | Input::Trip { .. }
+            | Input::Route { .. }
             | Input::Clock { .. }
             | Input::Rules { .. }
             | Input::Malformed { .. } => !seekers.is_empty() && is_tick,

@@ -77,6 +77,7 @@ impl Solo {
                     | Effect::SetTimer { .. }
                     | Effect::ClearTimer { .. }
                     | Effect::Register
+                    | Effect::SeekRoute(_)
                     | Effect::Finish => {}
                 }
                 outcome.effects.push((order.clone(), effect));

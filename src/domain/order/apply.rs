@@ -36,7 +36,7 @@ pub fn apply(
                 *slot = Some(create(id, facts, *key, by, at, rules, out));
                 true
             }
-            OrderInput::Command { .. } | OrderInput::Stage { .. } => {
+            OrderInput::Command { .. } | OrderInput::Stage { .. } | OrderInput::Route(_) => {
                 out.push(Effect::Answer(Answer::Refused(Refusal::UnknownOrder)));
                 false
             }
@@ -45,16 +45,14 @@ pub fn apply(
     };
     match input {
         OrderInput::Command { command, handover } => order.command(command, handover.as_ref(), at, rules, out),
-        OrderInput::Stage { warehouse, stage } => match order.stage(warehouse, *stage, at, rules, out) {
-            Ok(changed) => {
-                out.push(Effect::Answer(Answer::Accepted(order.accepted())));
-                changed
-            }
-            Err(refusal) => {
-                out.push(Effect::Answer(Answer::Refused(refusal)));
-                false
-            }
-        },
+        OrderInput::Stage { warehouse, stage } => {
+            let done = order.stage(warehouse, *stage, at, rules, out);
+            order.answer(done, out)
+        }
+        OrderInput::Route(found) => {
+            let done = order.take_route(found, at, out).map(|()| true);
+            order.answer(done, out)
+        }
         OrderInput::Fix(fix) => order.fix(fix, at, rules, out),
         OrderInput::Timer { kind, n } => order.timer(*kind, *n, at, out),
         OrderInput::Give { rider, of, handover, by } => order.give(rider, of.as_ref(), handover, by, at, out),
@@ -86,6 +84,7 @@ fn create(
     };
     out.push(Effect::Register);
     order.set_timer(TimerKind::Unpaid, at.plus(rules.unpaid_ms), out);
+    order.seek_route(rules, out);
     out.push(Effect::Row(Box::new(order.row(RowKind::Create, by, at))));
     let after = (order.facts.clone(), order.live.clone());
     out.push(Effect::Change(Box::new(Change { from: 0, to: 1, at, before: None, after })));
@@ -96,6 +95,16 @@ fn create(
 }
 
 impl Order {
+    /// Answers an input that has no key; gives whether it changed anything.
+    fn answer(&self, done: Result<bool, Refusal>, out: &mut Vec<Effect>) -> bool {
+        let (answer, changed) = match done {
+            Ok(changed) => (Answer::Accepted(self.accepted()), changed),
+            Err(refusal) => (Answer::Refused(refusal), false),
+        };
+        out.push(Effect::Answer(answer));
+        changed
+    }
+
     fn command(
         &mut self,
         command: &Command,
@@ -130,7 +139,7 @@ impl Order {
     /// Everything is checked before anything is changed.
     fn decide(
         &mut self,
-        Command { action, if_rev, by, key }: &Command,
+        Command { action, if_rev, by, key, needs: _ }: &Command,
         handover: Option<&Handover>,
         at: UnixMillis,
         rules: &Rules,
@@ -164,7 +173,7 @@ impl Order {
                 self.give_back(reason, (*device_at, *sent), by, at, rules, out)
             }
             Action::Missing(missing) => self.missing(missing, by, at, out),
-            Action::Edit(edit) => self.edit(edit, *key, by, at, out),
+            Action::Edit(edit) => self.edit(edit, *key, by, at, rules, out),
         }
     }
 

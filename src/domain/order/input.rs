@@ -2,12 +2,14 @@
 
 use crate::domain::{
     command::{Command, Operator},
-    effect::{Handover, TimerKind},
+    effect::{Handover, RouteEnds, TimerKind},
     fix::{Fix, Position},
     ids::{RiderId, WarehouseId},
+    order::Route,
     status::Stage,
     time::UnixMillis,
 };
+use std::sync::Arc;
 
 /// What reaches one order.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +41,18 @@ pub enum OrderInput {
         rider: RiderId,
         stops_ahead: u16,
     },
+    /// A route was found for the order.
+    Route(Arc<FoundRoute>),
+}
+
+/// A route that somebody outside found between two places.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FoundRoute {
+    /// Between which places it was asked for; the route itself begins and ends on a street nearby.
+    pub ends: RouteEnds,
+    pub route: Route,
+    /// Who found it, for people: `osrm`.
+    pub source: String,
 }
 
 /// A fix of the rider who carried the order at its fix time.

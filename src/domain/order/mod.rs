@@ -5,12 +5,13 @@ mod carry;
 mod input;
 mod life;
 mod record;
+mod route;
 mod state;
 #[cfg(test)]
 mod tests;
 mod turns;
 
 pub use apply::{MAX_KEYS, apply};
-pub use input::{FixInput, OrderInput};
+pub use input::{FixInput, FoundRoute, OrderInput};
 pub use life::{Circumstances, Edit, Missing, MissingItem, Proof};
 pub use state::{Facts, Live, Money, Order, Place, Promise, Route};

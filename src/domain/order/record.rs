@@ -93,7 +93,8 @@ impl Order {
                 | RowKind::Return
                 | RowKind::Missing
                 | RowKind::Edit
-                | RowKind::Stops => None,
+                | RowKind::Stops
+                | RowKind::Route => None,
             },
             fix: None,
             note: None,

@@ -10,6 +10,7 @@ use crate::domain::{
 };
 use std::sync::Arc;
 
+mod routes;
 mod turns;
 
 /// An order under test, with a fresh key for each command.

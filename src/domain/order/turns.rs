@@ -108,6 +108,7 @@ impl Order {
         key: KeyId,
         by: &Operator,
         at: UnixMillis,
+        rules: &Rules,
         out: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         let status = self.next_status(Event::Edit)?;
@@ -145,6 +146,9 @@ impl Order {
         let mut row = self.row(RowKind::Edit, by, at);
         row.note = Some(edit.to_string());
         out.push(Effect::Row(Box::new(row)));
+        if moved.is_some() {
+            self.seek_route(rules, out);
+        }
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use crate::wire::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const SUBJECTS: [&str; 16] = [
+const SUBJECTS: [&str; 17] = [
     "order.default.o1.create",
     "order.default.o1.pay",
     "order.default.o1.cancel",
@@ -33,6 +33,7 @@ const SUBJECTS: [&str; 16] = [
     "timer.default.o1.unpaid.1",
     "control.default.clock",
     "control.default.rules",
+    "control.default.route",
 ];
 
 fn create() -> Value {
@@ -60,6 +61,10 @@ fn valid(subject: &str) -> Value {
         Some("delivered") => json!({"order": "o1", "at_ms": T0, "sent_time_ms": T0}),
         Some("clock") => json!({"scale": 60, "cell_time_ms": T0}),
         Some("rules") => json!({"unpaid_ms": 1_000, "max_speed_mps": 30.0}),
+        Some("route") => {
+            json!({"order": "o1", "from": {"lat": 31.2, "lon": 121.4}, "to": {"lat": 31.21, "lon": 121.45},
+            "route": {"polyline": "_p~iF~ps|U_ulLnnqC", "precision": 5}, "source": "osrm"})
+        }
         Some(_) | None => json!({}),
     }
 }
@@ -79,6 +84,7 @@ fn blamed(subject: &str, payload: &[u8]) -> Option<String> {
         | Input::Shift { .. }
         | Input::Trip { .. }
         | Input::Timer { .. }
+        | Input::Route { .. }
         | Input::Clock { .. }
         | Input::Rules { .. } => None,
     }
@@ -210,6 +216,12 @@ fn the_field_to_blame_is_named_with_its_path() {
         ("order.default.o1.create", "/route", json!({"polyline": "_p~iF~ps|U", "precision": 7}), "route.precision"),
         ("order.default.o1.create", "/route", json!({"type": "Point", "coordinates": []}), "route.type"),
         ("order.default.o1.create", "/route", json!(7), "route"),
+        ("order.default.o1.create", "/route", json!({"gpx": "<gpx>"}), "route.gpx"),
+        ("control.default.route", "/order", json!("a.b"), "order"),
+        ("control.default.route", "/from", json!({"lat": 91, "lon": 0}), "from.lat"),
+        ("control.default.route", "/to", json!([31.2, 121.4]), "to"),
+        ("control.default.route", "/route", json!({"polyline": "_", "precision": 6}), "route.polyline"),
+        ("control.default.route", "/source", json!("x".repeat(501)), "source"),
         ("order.default.o1.create", "/extra", json!([1]), "extra"),
         ("order.default.o1.cancel", "/if_rev", json!(-1), "if_rev"),
         ("order.default.o1.deliver", "/at_ms", json!(i64::MAX), "at_ms"),
@@ -220,7 +232,7 @@ fn the_field_to_blame_is_named_with_its_path() {
         ("control.default.clock", "/cell_time_ms", json!(i64::MAX), "cell_time_ms"),
         ("control.default.rules", "/max_speed_mps", json!(1e308), "max_speed_mps"),
         ("control.default.rules", "/late_ms", json!(-1), "late_ms"),
-        ("control.default.rules", "/rules_version", json!(3), "rules_version"),
+        ("control.default.rules", "/rules_version", json!(4), "rules_version"),
     ] {
         let payload = with(valid(subject), pointer, value);
         assert_eq!(blamed(subject, &payload).as_deref(), Some(field), "{}", String::from_utf8_lossy(&payload));

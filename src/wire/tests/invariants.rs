@@ -49,6 +49,7 @@ impl Listener {
                         }
                         RowKind::Assign if row.by == Operator::dispatch() => self.saw("dispatch"),
                         RowKind::Assign if row.by.kind == OperatorKind::Rider => self.saw("handover"),
+                        RowKind::Route => self.saw("route"),
                         RowKind::Create
                         | RowKind::Pay
                         | RowKind::Cancel
@@ -67,6 +68,7 @@ impl Listener {
                 | Effect::ClearTimer { .. }
                 | Effect::Carry(_)
                 | Effect::Register
+                | Effect::SeekRoute(_)
                 | Effect::Finish => {}
             }
         }
@@ -165,6 +167,7 @@ fn difference(a: &Solo, b: &Solo, log: &[Entry]) -> Option<String> {
         | Input::Shift { .. }
         | Input::Trip { .. }
         | Input::Timer { .. }
+        | Input::Route { .. }
         | Input::Clock { .. }
         | Input::Malformed { .. } => None,
     };
@@ -251,7 +254,7 @@ proptest! {
                 // Keys are remembered by their order, so there must be one.
                 Input::Command { order, .. } => solo.orders[order].is_some(),
                 Input::Stage { .. } | Input::Shift { .. } | Input::Trip { .. } | Input::Timer { .. }
-                | Input::Clock { .. } | Input::Rules { .. } | Input::Malformed { .. } => false,
+                | Input::Route { .. } | Input::Clock { .. } | Input::Rules { .. } | Input::Malformed { .. } => false,
             };
             if again {
                 waiting.push((i + later, entry, outcome.order_answer().cloned()));
