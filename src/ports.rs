@@ -131,6 +131,7 @@ pub trait Owner: Send + Sync + std::fmt::Debug + 'static {
     fn deltas(&self, ask: query::DeltasQuery) -> BoxFuture<'static, query::Reply<query::Deltas>>;
     fn orders(&self, ask: query::ListQuery) -> BoxFuture<'static, query::Reply<query::OrderPage>>;
     fn track(&self, ask: query::TrackQuery) -> BoxFuture<'static, query::Reply<query::TrackPage>>;
+    fn passed(&self, ask: query::PassedQuery) -> BoxFuture<'static, query::Reply<query::PassedPage>>;
     fn rider(&self, ask: query::RiderQuery) -> BoxFuture<'static, query::Reply<query::RiderState>>;
     fn nearest(&self, ask: query::NearestQuery) -> BoxFuture<'static, query::Reply<query::NearRiders>>;
     fn riders(&self, ask: query::RidersQuery) -> BoxFuture<'static, query::Reply<query::RiderPage>>;

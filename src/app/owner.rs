@@ -12,8 +12,8 @@ use crate::{
         board::{self, CellPage, CellQuery, CellWord, RiderWord},
         doc,
         query::{
-            CellState, Deltas, DeltasQuery, ListQuery, NearRiders, NearestQuery, OrderPage, OrderQuery, Reply,
-            RiderPage, RiderQuery, RiderState, RidersQuery, Snapshot, TrackPage, TrackQuery,
+            CellState, Deltas, DeltasQuery, ListQuery, NearRiders, NearestQuery, OrderPage, OrderQuery, PassedPage,
+            PassedQuery, Reply, RiderPage, RiderQuery, RiderState, RidersQuery, Snapshot, TrackPage, TrackQuery,
         },
     },
 };
@@ -66,6 +66,15 @@ fn reply<T>(found: Result<Option<T>, StoreError>) -> Reply<T> {
     }
 }
 
+/// A page, or what is wrong with the question or the store.
+fn listed<T>(page: Result<T, ListError>) -> Reply<T> {
+    match page {
+        Ok(page) => Reply::Ok(page),
+        Err(ListError::Field(error)) => Reply::BadRequest(error),
+        Err(ListError::Store(error)) => Reply::Unavailable(error.to_string()),
+    }
+}
+
 impl ports::Owner for CellOwner {
     fn order(&self, ask: OrderQuery) -> BoxFuture<'static, Reply<Snapshot>> {
         let Self { cell, store, epoch, .. } = self.clone();
@@ -107,11 +116,7 @@ impl ports::Owner for CellOwner {
             if let Some(page) = places::orders(cell.hot(), &ask, epoch) {
                 return page.map_or_else(Reply::BadRequest, Reply::Ok);
             }
-            match store.orders(ask, epoch).await {
-                Ok(page) => Reply::Ok(page),
-                Err(ListError::Field(error)) => Reply::BadRequest(error),
-                Err(ListError::Store(error)) => Reply::Unavailable(error.to_string()),
-            }
+            listed(store.orders(ask, epoch).await)
         })
     }
 
@@ -122,6 +127,17 @@ impl ports::Owner for CellOwner {
             match unavailable {
                 Some(unavailable) => unavailable,
                 None => reply(store.track(ask).await),
+            }
+        })
+    }
+
+    fn passed(&self, ask: PassedQuery) -> BoxFuture<'static, Reply<PassedPage>> {
+        let store = self.store.clone();
+        let unavailable = self.unavailable();
+        Box::pin(async move {
+            match unavailable {
+                Some(unavailable) => unavailable,
+                None => listed(store.passed(ask).await),
             }
         })
     }

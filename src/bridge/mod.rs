@@ -22,6 +22,7 @@ pub mod params;
 pub mod personal;
 pub mod publish;
 pub mod reject;
+mod replay;
 mod rest;
 mod serve;
 pub mod session;
@@ -57,6 +58,8 @@ pub struct Options {
     pub heartbeat: Duration,
     /// Topics of one connection: an operations screen follows hundreds of orders, nobody thousands.
     pub topics_max: usize,
+    /// Replays of one connection: a screen shows one, or a few beside each other. Each holds some 500 kB.
+    pub replays_max: usize,
     /// Subscribes and unsubscribes of one connection in the long run (all its topics twice over at once): each may cost a
     /// read. Who scrolls a list sends a few a second.
     pub subscribes_per_s: u32,
@@ -89,6 +92,7 @@ impl Default for Options {
             query_timeout: Duration::from_secs(5),
             heartbeat: Duration::from_secs(10),
             topics_max: 1_000,
+            replays_max: 4,
             subscribes_per_s: 50,
             frame_max_bytes: 16 << 10,
             bad_frames_max: 10,

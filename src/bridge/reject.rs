@@ -1,7 +1,7 @@
 //! Every error over HTTP as `application/problem+json`, axum's own included, and the extractors that see to it.
 
 use super::{Inner, params::Params, source::SourceError};
-use crate::wire::{FieldError, command::check_key, header, problem::Problem};
+use crate::wire::{FieldError, command::check_key, header, problem::Problem, track::Format};
 use axum::{
     extract::{FromRequest, FromRequestParts, Request, path::ErrorKind, rejection::PathRejection},
     http::{
@@ -78,11 +78,17 @@ pub(super) async fn accepts_json(request: Request, next: Next) -> Response {
         let known = ["*/*", "application/*", "application/json"].iter().chain(more).any(|known| *known == kind);
         !refused && (kind.is_empty() || known)
     };
+    let path = request.uri().path();
+    let history = path.starts_with("/v1/orders/") && path.ends_with("/track");
+    if history && Format::accepted(&ranges).is_some() {
+        return next.run(request).await;
+    }
     if !api || ranges.is_empty() || ranges.iter().any(|line| line.split(',').any(takes)) {
         return next.run(request).await;
     }
     let problem = Problem::new(406, "not_acceptable", "Not in this form").with_field("Accept");
-    Rejection::from(problem.with_detail("answers are application/json")).into_response()
+    let forms = if history { Format::ALL.map(Format::media_type).join(", ") } else { "application/json".into() };
+    Rejection::from(problem.with_detail(format!("answers are {forms}"))).into_response()
 }
 
 /// A panic of a request: the connection and the process go on.

@@ -7,10 +7,11 @@
 //! `subscribe` is answered by one `subscribed` (or `error`); frames of the topic that come before it belong to the
 //! earlier subscription and are to be ignored.
 
+mod replays;
 #[cfg(test)]
 mod tests;
 
-use super::{hub::Resume, outbox::Beat};
+use super::{hub::Resume, outbox::Beat, replay::Cue};
 use crate::{
     geo::Bounds,
     ports::TokenError,
@@ -19,17 +20,21 @@ use crate::{
         access::{Principal, Reach},
         board,
         client::{ClientFrame, Close, ServerFrame},
-        parse_json,
         problem::Problem,
         topic::Topic,
     },
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// Bounds of a session.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub topics_max: usize,
+    pub replays_max: usize,
     /// Subscribes and unsubscribes in the long run, at least 1; at once, all topics may be left and as many taken.
     pub subscribes_per_s: u32,
     pub frame_max_bytes: usize,
@@ -53,6 +58,8 @@ pub enum Action {
     Unfollow { topic: Topic },
     /// Find out whose token this is, and tell [`Session::on_authenticated`].
     Authenticate { token: String },
+    /// Start, change or stop a replay.
+    Replay(Cue),
     /// Queue a heartbeat.
     Beat,
     /// Close the connection; nothing follows.
@@ -76,6 +83,7 @@ pub struct Session {
     who: Who,
     /// By topic, the generation of its last subscribe.
     topics: BTreeMap<Topic, u64>,
+    replays: BTreeSet<u32>,
     generations: u64,
     bad_frames: u32,
     /// When the subscribes so far would be due if they came at their steady rate.
@@ -92,6 +100,7 @@ impl Session {
             limits,
             who: Who::Unknown { until: limits.authenticate_within },
             topics: BTreeMap::new(),
+            replays: BTreeSet::new(),
             generations: 0,
             bad_frames: 0,
             subscribes_due: Duration::ZERO,
@@ -205,7 +214,7 @@ impl Session {
         if text.len() > self.limits.frame_max_bytes {
             return vec![self.close(Close::FrameTooLarge)];
         }
-        match parse_json::<ClientFrame>(text.as_bytes()) {
+        match ClientFrame::parse(text.as_bytes()) {
             Ok(ClientFrame::Authenticate { token }) => self.authenticate(token, now),
             Ok(_) if self.who().is_none() => self.turn_away(
                 Problem::new(401, "unauthorized", "Who is asking isn't known")
@@ -238,6 +247,11 @@ impl Session {
         }
     }
 
+    /// A replay came to nothing.
+    pub fn on_replay_failed(&mut self, replay: u32) {
+        self.replays.remove(&replay);
+    }
+
     /// Looking at a token costs a signature's verification: it takes a place among the subscribes.
     fn authenticate(&mut self, token: String, now: Duration) -> Vec<Action> {
         if self.may_subscribe(now) {
@@ -253,6 +267,17 @@ impl Session {
                 let detail = format!("at most {} subscribes and unsubscribes a second", self.limits.subscribes_per_s);
                 let problem = Problem::new(429, "too_fast", "Too many subscribes").with_field("topic");
                 self.bad(Some(topic), problem.with_detail(detail))
+            }
+            ClientFrame::Replay { replay, .. }
+            | ClientFrame::ReplayControl { replay, .. }
+            | ClientFrame::ReplayStop { replay }
+                if !self.may_subscribe(now) =>
+            {
+                let problem = Problem::new(429, "too_fast", "Too many frames").with_field("replay");
+                self.bad(None, problem.with_detail(format!("replay {replay}: too many frames a second")))
+            }
+            ClientFrame::Replay { .. } | ClientFrame::ReplayControl { .. } | ClientFrame::ReplayStop { .. } => {
+                replays::on_frame(self, frame)
             }
             ClientFrame::Ping { id } => vec![Action::Send(Box::new(ServerFrame::Pong { id }))],
             ClientFrame::Subscribe { topic, version, epoch, bounds } => {

@@ -8,8 +8,8 @@ use crate::{
     wire::{
         FieldError,
         query::{
-            CellState, Deltas, DeltasQuery, ListQuery, NearRiders, NearestQuery, OrderPage, OrderQuery, Reply,
-            RiderPage, RiderQuery, RiderState, RidersQuery, Snapshot, TrackPage, TrackQuery, what,
+            CellState, Deltas, DeltasQuery, ListQuery, NearRiders, NearestQuery, OrderPage, OrderQuery, PassedPage,
+            PassedQuery, Reply, RiderPage, RiderQuery, RiderState, RidersQuery, Snapshot, TrackPage, TrackQuery, what,
         },
         subject,
     },
@@ -42,6 +42,7 @@ pub trait SnapshotSource: Send + Sync + std::fmt::Debug + 'static {
     fn deltas(&self, ask: DeltasQuery) -> BoxFuture<'static, Found<Deltas>>;
     fn orders(&self, ask: ListQuery) -> BoxFuture<'static, Found<OrderPage>>;
     fn track(&self, ask: TrackQuery) -> BoxFuture<'static, Found<TrackPage>>;
+    fn passed(&self, ask: PassedQuery) -> BoxFuture<'static, Found<PassedPage>>;
     fn rider(&self, ask: RiderQuery) -> BoxFuture<'static, Found<RiderState>>;
     fn nearest(&self, ask: NearestQuery) -> BoxFuture<'static, Found<NearRiders>>;
     fn riders(&self, ask: RidersQuery) -> BoxFuture<'static, Found<RiderPage>>;
@@ -112,6 +113,10 @@ impl SnapshotSource for NatsSource {
 
     fn track(&self, ask: TrackQuery) -> BoxFuture<'static, Found<TrackPage>> {
         self.ask(what::TRACK, Some(ask))
+    }
+
+    fn passed(&self, ask: PassedQuery) -> BoxFuture<'static, Found<PassedPage>> {
+        self.ask(what::PASSED, Some(ask))
     }
 
     fn rider(&self, ask: RiderQuery) -> BoxFuture<'static, Found<RiderState>> {

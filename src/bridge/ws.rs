@@ -8,6 +8,7 @@ use super::{
     outbox::{Frame, Outbox},
     params::Params,
     reject::{Query, Rejection},
+    replay::{Cue, Replays},
     session::{self, Action, Limits, Session},
 };
 use crate::{
@@ -17,8 +18,9 @@ use crate::{
     metrics::{CloseReason, Metrics, Step, Transport},
     ports::TokenError,
     wire::{
-        access::{Principal, Role},
+        access::{Principal, Right, Role},
         client::{Close, ServerFrame},
+        replay::ReplayFrame,
         topic::Topic,
     },
 };
@@ -86,6 +88,7 @@ struct Connection {
     datum: Datum,
     outbox: Arc<Outbox>,
     session: Session,
+    replays: Replays,
     heartbeat: std::time::Duration,
     /// The session's time.
     since: Stopwatch,
@@ -101,6 +104,7 @@ async fn run(bridge: Arc<Inner>, (who, datum): (Option<Arc<Principal>>, Datum), 
     let heartbeat = *bridge.heartbeat.read();
     let limits = Limits {
         topics_max: options.topics_max,
+        replays_max: options.replays_max,
         subscribes_per_s: options.subscribes_per_s,
         frame_max_bytes: options.frame_max_bytes,
         bad_frames_max: options.bad_frames_max,
@@ -115,6 +119,7 @@ async fn run(bridge: Arc<Inner>, (who, datum): (Option<Arc<Principal>>, Datum), 
         outbox: Arc::new(Outbox::new(options.outbox_max_frames, options.outbox_max_bytes)),
         delivered: metrics.frames_delivered.get_or_create(&Transport { transport: "ws" }).clone(),
         latency: metrics.latency_seconds.get_or_create(&Step { step: "delivered" }).clone(),
+        replays: Replays::new(bridge.ports.source.clone()),
         bridge,
         datum,
         session,
@@ -221,6 +226,8 @@ impl Connection {
                         return end;
                     }
                 }
+                // Last, so that all that waits is written before more is shown.
+                () = self.replays.ready(self.since) => self.show_replays(),
             }
         }
     }
@@ -311,11 +318,37 @@ impl Connection {
                 bridge.hub.unfollow(order, self.id, outbox).await.map_err(hub_ended)?;
             }
             Action::Unfollow { topic } => bridge.boards.unfollow(topic, self.id, outbox).await.map_err(hub_ended)?,
+            Action::Replay(cue) => self.cue(cue),
             Action::Close(close) => {
                 return Err(End::Closed(close));
             }
         }
         Ok(())
+    }
+
+    /// Tells the replays, if they are this one's to see.
+    fn cue(&mut self, cue: Cue) {
+        let Some(who) = self.session.who().cloned() else { return };
+        if let (Cue::Start { replay, .. }, Err(Rejection(problem))) = (&cue, self.bridge.permit(&who, Right::ReadTrack))
+        {
+            self.session.on_replay_failed(*replay);
+            let failed = ServerFrame::Replay(ReplayFrame::ReplayFailed { replay: *replay, problem: *problem });
+            let _ = self.outbox.push(frame_of(&failed, None));
+            return;
+        }
+        let lens = Lens { view: who.role.view(), datum: self.datum };
+        self.replays.cue(cue, (&who, lens), self.since.elapsed());
+        self.show_replays();
+    }
+
+    /// Queues what replays show now: a bounded number of frames each, and more only when these are written.
+    fn show_replays(&mut self) {
+        let (frames, failed) = self.replays.show(self.since.elapsed());
+        failed.into_iter().for_each(|replay| self.session.on_replay_failed(replay));
+        for frame in frames {
+            // A shut outbox says why when it is next looked at.
+            let _ = self.outbox.push(frame_of(&ServerFrame::Replay(frame), None));
+        }
     }
 
     /// Writes all that waits with one flush.

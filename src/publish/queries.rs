@@ -98,6 +98,8 @@ async fn ask(cell: &CellId, owner: &dyn Owner, request: &Message) -> Option<Byte
         with(payload, |ask| owner.orders(ask)).await
     } else if asked(what::TRACK) {
         with(payload, |ask| owner.track(ask)).await
+    } else if asked(what::PASSED) {
+        with(payload, |ask| owner.passed(ask)).await
     } else if asked(what::RIDER) {
         with(payload, |ask| owner.rider(ask)).await
     } else if asked(what::NEAREST) {

@@ -41,6 +41,8 @@ pub(super) struct Shop {
     commit: Commit,
     /// Length of each new order's `extra`.
     pub(super) extra_bytes: usize,
+    /// Fixes lie all over a town and some hours, and change between good and bad.
+    pub(super) roaming: bool,
 }
 
 impl Shop {
@@ -51,6 +53,7 @@ impl Shop {
             seq: 0,
             commit: Commit::default(),
             extra_bytes: 0,
+            roaming: false,
         }
     }
 
@@ -168,8 +171,11 @@ impl Shop {
     pub(super) fn fix(&mut self, id: &OrderId) {
         let n = i32::try_from(self.seq).unwrap();
         let rider: RiderId = format!("r{}", self.rng.random_range(0..3)).parse().unwrap();
-        let device_time = UnixMillis(self.now() - 500);
-        let point = Point { lat_e7: n, lon_e7: -n };
+        let (mut device_time, mut point) = (UnixMillis(self.now() - 500), Point { lat_e7: n, lon_e7: -n });
+        if self.roaming {
+            device_time = device_time.plus(self.rng.random_range(-7_200_000..0));
+            point = somewhere(&mut self.rng);
+        }
         let fix = Fix {
             point,
             id: FixId { device_time, seq: Some(u32::try_from(self.seq).unwrap()) },
@@ -199,7 +205,7 @@ impl Shop {
         self.seq += 1;
         let Some((rider, fix_id)) = kept.fixes.choose(&mut self.rng).cloned() else { return };
         let fix = self.rng.random_bool(0.5).then(|| {
-            let point = Point { lat_e7: 77, lon_e7: 88 };
+            let point = if self.roaming { somewhere(&mut self.rng) } else { Point { lat_e7: 77, lon_e7: 88 } };
             let fix = Fix {
                 point,
                 id: fix_id,
@@ -210,7 +216,8 @@ impl Shop {
             };
             (fix, fix_id.device_time.plus(1))
         });
-        let revision = Box::new(Revision { rider, id: fix_id, mark: Mark::Jump, fix });
+        let mark = if self.roaming && self.rng.random_bool(0.5) { Mark::Good } else { Mark::Jump };
+        let revision = Box::new(Revision { rider, id: fix_id, mark, fix });
         kept.touched = true;
         self.commit.history.push(HistoryItem::Revise { order: id.clone(), revision });
     }
@@ -248,6 +255,10 @@ impl Shop {
             patch: Some(patch.to_string().into()),
         });
     }
+}
+
+fn somewhere(rng: &mut ChaCha8Rng) -> Point {
+    Point { lat_e7: rng.random_range(-150_000..150_000), lon_e7: rng.random_range(-150_000..150_000) }
 }
 
 fn columns(order: &Order) -> OrderColumns {

@@ -1,8 +1,8 @@
 //! The state hash: equal for two files exactly when they hold the same function of the same log.
 //!
 //! It covers orders, track chunks, history, riders, timers and the cell's own state with its cursor; every column, in
-//! key order. It leaves out the outbox, which depends on when PubAcks came, and the log's creation time, which differs
-//! between a log and its copy. Each value goes in with its type and length, so that no two contents look alike.
+//! key order. It leaves out the outbox, which depends on when PubAcks came, the log's creation time, which differs
+//! between a log and its copy, and `order_passed`, which is an index of the history and may hold more than it must. Each value goes in with its type and length, so that no two contents look alike.
 
 use super::schema::MIGRATIONS;
 use rusqlite::{Connection, OpenFlags, types::ValueRef};

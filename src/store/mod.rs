@@ -13,6 +13,7 @@ mod copy;
 mod deltas;
 mod hash;
 mod list;
+mod passed;
 mod read;
 mod readers;
 mod rows;
@@ -247,6 +248,13 @@ impl Store {
     /// A page of an order's history, or `None` if there is no such order.
     pub async fn track(&self, ask: query::TrackQuery) -> Result<Option<query::TrackPage>, StoreError> {
         self.inner.readers.read(move |c| track::page(c, &ask)).await
+    }
+
+    /// A page of the orders that were in a part of the map at some time, by id. What doesn't fit in a query is named by the
+    /// error.
+    pub async fn passed(&self, ask: query::PassedQuery) -> Result<query::PassedPage, ListError> {
+        let asked = passed::Asked::check(&ask).map_err(ListError::Field)?;
+        self.inner.readers.read(move |c| asked.page(c)).await?.map_err(ListError::Field)
     }
 }
 

@@ -4,12 +4,17 @@
 //! in log order, so that row ids, like all the rest, are the same however the log was cut into commits and those into
 //! groups.
 
+use super::passed::Trail;
 use crate::{
-    domain::effect::{Revision, Row, TimerKind},
+    domain::{
+        Mark, OrderId, UnixMillis,
+        effect::{Revision, Row, RowFix, TimerKind},
+    },
+    geo::Point,
     ports::{Commit, HistoryItem, OrderColumns, OrderCommit, OutboxItem, RunningTimer},
 };
 use bytes::Bytes;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{BTreeMap, HashMap};
 
 /// Why a group could not be written. It is rolled back whole.
@@ -35,7 +40,7 @@ pub(super) enum WriteError {
 /// Writes a group that follows a state at `cursor`. Gives the new cursor and how many outbox entries were added.
 pub(super) fn write(
     connection: &Connection,
-    cell: &str,
+    (cell, trail): (&str, &mut Trail),
     cursor: u64,
     group: &[Commit],
 ) -> Result<(u64, usize), WriteError> {
@@ -53,8 +58,20 @@ pub(super) fn write(
         match item {
             HistoryItem::Append { seq, order, row, patch } => {
                 append(connection, *seq, order.as_str(), row, patch.as_ref())?;
+                match &row.fix {
+                    Some(RowFix { fix, fix_time, mark: Mark::Good, .. }) => {
+                        trail.passed(connection, order, fix.point, *fix_time)?;
+                    }
+                    Some(_) => {}
+                    None if row.status.is_final() => trail.forget(order),
+                    None => {}
+                }
             }
-            HistoryItem::Revise { order, revision } => revise(connection, order.as_str(), revision)?,
+            HistoryItem::Revise { order, revision } => {
+                if let Some((point, fix_time)) = revise(connection, order, revision)? {
+                    trail.passed(connection, order, point, fix_time)?;
+                }
+            }
         }
     }
     let mut added = 0;
@@ -243,43 +260,53 @@ fn append(connection: &Connection, seq: u64, order: &str, row: &Row, patch: Opti
 
 const REMARK: &str = "
 UPDATE order_tracking SET mark = ?5
-WHERE order_id = ?1 AND operator_id = ?2 AND device_time = ?3 AND ifnull(fix_seq, -1) = ifnull(?4, -1) AND kind = 'fix'";
+WHERE order_id = ?1 AND operator_id = ?2 AND device_time = ?3 AND ifnull(fix_seq, -1) = ifnull(?4, -1) AND kind = 'fix'
+RETURNING latitude, longitude, fix_time";
 
 const REPLACE: &str = "
 UPDATE order_tracking SET mark = ?5, longitude = ?6, latitude = ?7, fix_time = ?8, accuracy_m = ?9, speed_mps = ?10,
     heading_deg = ?11, battery_pct = ?12
-WHERE order_id = ?1 AND operator_id = ?2 AND device_time = ?3 AND ifnull(fix_seq, -1) = ifnull(?4, -1) AND kind = 'fix'";
+WHERE order_id = ?1 AND operator_id = ?2 AND device_time = ?3 AND ifnull(fix_seq, -1) = ifnull(?4, -1) AND kind = 'fix'
+RETURNING latitude, longitude, fix_time";
 
-fn revise(connection: &Connection, order: &str, revision: &Revision) -> Result<(), WriteError> {
+/// Gives where and when the fix is now, if it counts.
+fn revise(
+    connection: &Connection,
+    order: &OrderId,
+    revision: &Revision,
+) -> Result<Option<(Point, UnixMillis)>, WriteError> {
     let Revision { rider, id, mark, fix } = revision;
     let device_time_ms = id.device_time.0;
-    let changed = match fix {
-        None => connection.prepare_cached(REMARK)?.execute(params![
-            order,
-            rider.as_str(),
-            device_time_ms,
-            id.seq,
-            mark.name()
-        ]),
-        Some((fix, fix_time)) => connection.prepare_cached(REPLACE)?.execute(params![
-            order,
-            rider.as_str(),
-            device_time_ms,
-            id.seq,
-            mark.name(),
-            fix.point.lon(),
-            fix.point.lat(),
-            fix_time.0,
-            fix.accuracy_dm.map(metres),
-            fix.speed_cmps.map(metres_per_second),
-            fix.heading_deg,
-            fix.battery_pct,
-        ]),
-    }?;
-    if changed == 1 {
-        return Ok(());
+    let stands = |row: &rusqlite::Row<'_>| {
+        let (lat, lon, time): (f64, f64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(Point::from_degrees(lat, lon).ok().map(|point| (point, UnixMillis(time))))
+    };
+    let revised = match fix {
+        None => connection
+            .prepare_cached(REMARK)?
+            .query_row(params![order.as_str(), rider.as_str(), device_time_ms, id.seq, mark.name()], stands),
+        Some((fix, fix_time)) => connection.prepare_cached(REPLACE)?.query_row(
+            params![
+                order.as_str(),
+                rider.as_str(),
+                device_time_ms,
+                id.seq,
+                mark.name(),
+                fix.point.lon(),
+                fix.point.lat(),
+                fix_time.0,
+                fix.accuracy_dm.map(metres),
+                fix.speed_cmps.map(metres_per_second),
+                fix.heading_deg,
+                fix.battery_pct,
+            ],
+            stands,
+        ),
+    };
+    match revised.optional()? {
+        Some(place) => Ok(place.filter(|_| *mark == Mark::Good)),
+        None => Err(WriteError::NoFix { order: order.to_string(), rider: rider.to_string(), device_time_ms }),
     }
-    Err(WriteError::NoFix { order: order.to_owned(), rider: rider.to_string(), device_time_ms })
 }
 
 /// A subject is used once, and its stream takes the first message on it: so does the outbox.
@@ -319,17 +346,17 @@ mod tests {
         let path = dir.path().join("cell.sqlite");
         let mut connection = Connection::open(&path).unwrap();
         schema::prepare(&mut connection, &CellId::default()).unwrap();
-        let mut shop = Shop::new(30);
+        let (mut shop, mut trail) = (Shop::new(30), Trail::default());
         let (first, second) = (shop.batch(50), shop.batch(50));
         let cursor = first.cursor;
-        write(&connection, "default", 0, &[first]).unwrap();
+        write(&connection, ("default", &mut trail), 0, &[first]).unwrap();
         let before = state_hash(&path).unwrap();
 
         let transaction = connection.transaction().unwrap();
-        write(&transaction, "default", cursor, std::slice::from_ref(&second)).unwrap();
+        write(&transaction, ("default", &mut Trail::default()), cursor, std::slice::from_ref(&second)).unwrap();
         drop(transaction);
         assert_eq!(state_hash(&path).unwrap(), before);
-        write(&connection, "default", cursor, &[second]).unwrap();
+        write(&connection, ("default", &mut trail), cursor, &[second]).unwrap();
         assert_ne!(state_hash(&path).unwrap(), before);
     }
 
@@ -337,13 +364,13 @@ mod tests {
     fn a_revision_of_no_fix_is_an_error_that_names_it() {
         let mut connection = Connection::open_in_memory().unwrap();
         schema::prepare(&mut connection, &CellId::default()).unwrap();
-        let mut shop = Shop::new(31);
+        let (mut shop, mut trail) = (Shop::new(31), Trail::default());
         let order = shop.create("o");
         shop.fix(&order);
         shop.revise(&order);
         let mut commit = shop.commit();
         commit.history.retain(|item| matches!(item, HistoryItem::Revise { .. }));
-        let error = write(&connection, "default", 0, &[commit]).unwrap_err();
+        let error = write(&connection, ("default", &mut trail), 0, &[commit]).unwrap_err();
         assert!(error.to_string().starts_with("order o has no fix of r"), "{error}");
     }
 }

@@ -3,13 +3,14 @@
 use super::{list::json_len, read::unsigned, readers::ReadError};
 use crate::{
     domain::{Status, UnixMillis},
-    wire::query::{PAGE_BYTES, TrackPage, TrackQuery, TrackRow},
+    wire::query::{Lines, PAGE_BYTES, TrackPage, TrackQuery, TrackRow},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::Value;
 
 /// See [`super::Store::track`].
 pub(super) fn page(connection: &Connection, ask: &TrackQuery) -> Result<Option<TrackPage>, ReadError> {
-    let TrackQuery { order, after, limit } = ask;
+    let TrackQuery { order, after, limit, lines } = ask;
     // A page is cut by its size, and by the asker's word.
     let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let known = connection
@@ -19,16 +20,19 @@ pub(super) fn page(connection: &Connection, ask: &TrackQuery) -> Result<Option<T
     if known.is_none() {
         return Ok(None);
     }
-    let mut statement = connection.prepare_cached(
-        "SELECT id, kind, version, rev, status, create_time, operator_id, operator_type, stage, latitude, longitude,
-             fix_time, device_time, fix_seq, accuracy_m, mark, note
-         FROM order_tracking WHERE order_id = ?1 AND id > ?2 ORDER BY id",
-    )?;
+    // All columns: which there are depends on the schema, and a row is read column by column as `line` asks for them.
+    let which = match lines {
+        Lines::All => "",
+        Lines::Events => "AND kind NOT IN ('fix', 'stops')",
+        Lines::Changes => "AND patch IS NOT NULL",
+    };
+    let mut statement = connection
+        .prepare_cached(&format!("SELECT * FROM order_tracking WHERE order_id = ?1 AND id > ?2 {which} ORDER BY id"))?;
     let mut found = statement.query(params![order.as_str(), after.unwrap_or(0)])?;
     let mut rows: Vec<TrackRow> = Vec::new();
     let mut size = 0;
     while let Some(row) = found.next()? {
-        let row = line(row)?;
+        let row = line(row, *lines)?;
         size += json_len(&row);
         if (size > PAGE_BYTES || rows.len() >= limit)
             && let Some(last) = rows.last()
@@ -41,8 +45,9 @@ pub(super) fn page(connection: &Connection, ask: &TrackQuery) -> Result<Option<T
     Ok(Some(TrackPage { rows, next: None }))
 }
 
-fn line(row: &Row<'_>) -> Result<TrackRow, ReadError> {
+fn line(row: &Row<'_>, lines: Lines) -> Result<TrackRow, ReadError> {
     let status = row.get::<_, u8>("status")?;
+    let time = |column: &str| Ok::<_, ReadError>(row.get::<_, Option<i64>>(column)?.map(UnixMillis));
     Ok(TrackRow {
         id: row.get("id")?,
         kind: row.get("kind")?,
@@ -55,13 +60,37 @@ fn line(row: &Row<'_>) -> Result<TrackRow, ReadError> {
         stage: row.get("stage")?,
         lat: row.get("latitude")?,
         lon: row.get("longitude")?,
-        fix_time_ms: row.get::<_, Option<i64>>("fix_time")?.map(UnixMillis),
-        device_time_ms: row.get::<_, Option<i64>>("device_time")?.map(UnixMillis),
+        fix_time_ms: time("fix_time")?,
+        device_time_ms: time("device_time")?,
         seq: row.get("fix_seq")?,
         accuracy_m: row.get("accuracy_m")?,
         mark: row.get("mark")?,
         note: row.get("note")?,
+        speed_mps: row.get("speed_mps")?,
+        heading_deg: row.get("heading_deg")?,
+        battery_pct: row.get("battery_pct")?,
+        sent_time_ms: time("sent_time")?,
+        eta_p10_ms: predicted(row, "eta_p10")?,
+        eta_p50_ms: predicted(row, "eta_p50")?,
+        eta_p90_ms: predicted(row, "eta_p90")?,
+        patch: match lines {
+            Lines::All | Lines::Events => None,
+            Lines::Changes => Some(patch(row)?),
+        },
     })
+}
+
+/// A predicted time, in a file whose schema has the column.
+fn predicted(row: &Row<'_>, column: &str) -> Result<Option<UnixMillis>, ReadError> {
+    match row.as_ref().column_index(column) {
+        Ok(index) => Ok(row.get::<_, Option<i64>>(index)?.map(UnixMillis)),
+        Err(_) => Ok(None),
+    }
+}
+
+fn patch(row: &Row<'_>) -> Result<Value, ReadError> {
+    let text = row.get_ref("patch")?.as_str().map_err(|e| ReadError::column("order_tracking.patch", e))?;
+    serde_json::from_str(text).map_err(|e| ReadError::column("order_tracking.patch", e))
 }
 
 #[cfg(test)]
@@ -70,6 +99,7 @@ mod tests {
     use crate::{
         ports::Store as _,
         store::fixtures::{Shop, open},
+        wire::merge,
     };
 
     #[tokio::test]
@@ -86,7 +116,7 @@ mod tests {
         store.commit(shop.commit()).await.unwrap();
         let (mut lines, mut pages, mut after) = (Vec::new(), 0, None);
         loop {
-            let page = store.track(TrackQuery { order: order.clone(), after, limit: None }).await.unwrap().unwrap();
+            let page = store.track(TrackQuery { after, ..TrackQuery::all(order.clone()) }).await.unwrap().unwrap();
             assert!(json_len(&page) < PAGE_BYTES + page.rows.len() + 1_000);
             lines.extend(page.rows);
             pages += 1;
@@ -100,9 +130,40 @@ mod tests {
         let fix = lines.last().unwrap();
         assert_eq!((fix.kind.as_str(), fix.operator_type, fix.mark.as_deref()), ("fix", 1, Some("good")));
         assert!(fix.lat.is_some() && fix.lon.is_some() && fix.device_time_ms.is_some() && fix.seq.is_some());
-        assert_eq!(
-            store.track(TrackQuery { order: "none".parse().unwrap(), after: None, limit: None }).await.unwrap(),
-            None
-        );
+        assert_eq!(store.track(TrackQuery::all("none".parse().unwrap())).await.unwrap(), None);
+    }
+    #[tokio::test]
+    async fn lines_are_chosen_by_what_they_tell() {
+        let (_dir, store) = open();
+        let mut shop = Shop::new(9);
+        let order = shop.create("o");
+        shop.pay(&order);
+        for _ in 0..5 {
+            shop.fix(&order);
+        }
+        store.commit(shop.commit()).await.unwrap();
+        let ask = |lines| TrackQuery { lines, ..TrackQuery::all(order.clone()) };
+        let all = store.track(ask(Lines::All)).await.unwrap().unwrap().rows;
+        assert!(all.len() == 7 && all.iter().all(|row| row.patch.is_none()));
+        assert_eq!((all[6].speed_mps, all[6].battery_pct, all[6].eta_p50_ms), (Some(1.23), Some(50), None));
+        let events = store.track(ask(Lines::Events)).await.unwrap().unwrap().rows;
+        assert_eq!(events.iter().map(|row| row.kind.as_str()).collect::<Vec<_>>(), ["create", "pay"]);
+        let changes = store.track(ask(Lines::Changes)).await.unwrap().unwrap().rows;
+        let mut state = Value::Null;
+        changes.iter().for_each(|row| merge::patch(&mut state, row.patch.as_ref().unwrap()));
+        assert_eq!(state, shop.state(&order));
+    }
+
+    /// Another schema's columns are read where they are.
+    #[test]
+    fn predictions_are_shown_once_the_file_has_them() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch("CREATE TABLE t (eta_p10 INTEGER, eta_p50 INTEGER); INSERT INTO t VALUES (7, NULL)")
+            .unwrap();
+        let seen = connection.query_row("SELECT * FROM t", [], |row| {
+            Ok(["eta_p10", "eta_p50", "eta_p90"].map(|column| predicted(row, column).unwrap()))
+        });
+        assert_eq!(seen.unwrap(), [Some(UnixMillis(7)), None, None]);
     }
 }

@@ -4,7 +4,7 @@
 //! A transaction that fails is rolled back and ends the writing: all that is queued behind it fails too, since a state
 //! that skips a batch is no function of the log any more. Opening the store anew goes on from the last commit.
 
-use super::{Options, checkpoint::Checkpointer, read, rows};
+use super::{Options, checkpoint::Checkpointer, passed::Trail, read, rows};
 use crate::{
     clock::Stopwatch,
     metrics::Metrics,
@@ -67,8 +67,18 @@ impl Writer {
         // Never full: each job holds a permit.
         let (jobs, queue) = sync_channel(options.queued_commits + CHORES);
         let commits = Arc::new(Semaphore::new(options.queued_commits));
-        let thread =
-            Thread { connection, cell, cursor, queue, next: None, checkpointer, failed: None, options, metrics };
+        let thread = Thread {
+            connection,
+            cell,
+            cursor,
+            trail: Trail::default(),
+            queue,
+            next: None,
+            checkpointer,
+            failed: None,
+            options,
+            metrics,
+        };
         std::thread::Builder::new().name("store-writer".into()).spawn(move || thread.run())?;
         Ok(Self { jobs, commits, chores: Arc::new(Semaphore::new(CHORES)) })
     }
@@ -132,6 +142,7 @@ struct Thread {
     cell: String,
     /// Of the last transaction.
     cursor: u64,
+    trail: Trail,
     queue: Receiver<Job>,
     /// Taken from the queue, but for the next transaction.
     next: Option<Job>,
@@ -199,7 +210,8 @@ impl Thread {
     fn transact(&mut self, group: &Group) -> Result<(), WriteError> {
         let watch = Stopwatch::start();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let (cursor, added) = rows::write(&transaction, &self.cell, self.cursor, &group.commits)?;
+        let into = (self.cell.as_str(), &mut self.trail);
+        let (cursor, added) = rows::write(&transaction, into, self.cursor, &group.commits)?;
         let gone = rows::dequeue(&transaction, &group.done)?;
         transaction.commit()?;
         self.cursor = cursor;

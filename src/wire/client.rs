@@ -2,10 +2,10 @@
 
 use crate::domain::UnixMillis;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-use super::problem::Problem;
+use super::{FieldError, parse_json, problem::Problem, replay::ReplayFrame};
 
 /// What a client sends.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -31,12 +31,72 @@ pub enum ClientFrame {
     Authenticate {
         token: String,
     },
+    /// Show an order's history again as it was shown then. Followed by [`ReplayFrame::ReplayStarted`].
+    Replay {
+        /// The client's own number for it, one that isn't in use.
+        replay: u32,
+        order: String,
+        /// So many times as fast as it was, 1 to [`MAX_SPEED`](super::replay::MAX_SPEED); 1 without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        speed: Option<u32>,
+        /// Where to begin; at the first change without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from_ms: Option<i64>,
+        /// Whether it waits there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        paused: Option<bool>,
+    },
+    /// Change a replay that runs: any of the three. After a seek comes the whole state there; else its position.
+    ReplayControl {
+        replay: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        paused: Option<bool>,
+        /// A time of its timeline; one beyond its ends means the end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seek_ms: Option<i64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        speed: Option<u32>,
+    },
+    /// End a replay. Nothing of it comes after the [`ReplayFrame::ReplayStopped`].
+    ReplayStop {
+        replay: u32,
+    },
     /// Answered by a pong with the same `id`.
     Ping {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<u64>,
     },
 }
+
+impl ClientFrame {
+    /// Parses a frame. Of a member that doesn't fit its frame, serde knows the value but not the name, since it has to read
+    /// the `type` first: the name is that of the member without which the complaint would be another.
+    pub fn parse(text: &[u8]) -> Result<Self, FieldError> {
+        parse_json(text).map_err(|error| {
+            let members = serde_json::from_slice::<Map<String, Value>>(text).unwrap_or_default();
+            let complaint = |members: Map<String, Value>| {
+                serde_json::from_value::<Self>(members.into()).err().map(|error| error.to_string())
+            };
+            if error.field != "payload" || members.len() > MAX_MEMBERS {
+                return error;
+            }
+            let whole = complaint(members.clone());
+            let is_at_fault = |name: &&String| {
+                let mut others = members.clone();
+                others.remove(*name);
+                complaint(others) != whole
+            };
+            let field = members.keys().filter(|name| *name != "type").find(is_at_fault);
+            match field {
+                Some(field) => FieldError::new(field.as_str(), error.reason),
+                None => error,
+            }
+        })
+    }
+}
+
+/// Members that the largest frame has, and then some.
+const MAX_MEMBERS: usize = 8;
 
 /// How a subscription began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +176,9 @@ pub enum ServerFrame {
         topic: Option<String>,
         problem: Problem,
     },
+    /// Of a replay.
+    #[serde(untagged)]
+    Replay(ReplayFrame),
 }
 
 /// Why the server closes a connection. One table; 4000–4099 may come back at once, 4100–4199 after a wait, 4200–4299 not
@@ -162,6 +225,29 @@ impl Close {
             Self::TokenExpired => "token_expired",
             Self::Unauthorized => "unauthorized",
             Self::Revoked => "revoked",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let field = |text: &str| ClientFrame::parse(text.as_bytes()).unwrap_err().field;
+        for (text, expected) in [
+            (r#"{"type":"replay","replay":-1,"order":"a"}"#, "replay"),
+            (r#"{"type":"replay","replay":1,"order":"a","speed":1.5}"#, "speed"),
+            (r#"{"type":"replay","replay":1,"speed":2}"#, "order"),
+            (r#"{"type":"replay_control","replay":1,"paused":"yes","seek_ms":1}"#, "paused"),
+            (r#"{"type":"subscribe","topic":"cell","box":[1,"x"]}"#, "box"),
+            (r#"{"type":"subscribe","topic":7}"#, "topic"),
+            (r#"{"type":"sing"}"#, "type"),
+            ("[", "payload"),
+            ("{", "payload"),
+        ] {
+            assert_eq!(field(text), expected, "{text}");
         }
     }
 }

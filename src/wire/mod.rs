@@ -18,12 +18,14 @@ pub mod merge;
 pub mod personal;
 pub mod problem;
 pub mod query;
+pub mod replay;
 pub mod route;
 pub mod schema;
 pub mod subject;
 #[cfg(test)]
 mod tests;
 pub mod topic;
+pub mod track;
 pub mod update;
 pub mod view;
 

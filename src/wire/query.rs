@@ -22,6 +22,8 @@ pub mod what {
     pub const ORDERS: &str = "orders";
     /// [`TrackQuery`](super::TrackQuery) → [`TrackPage`](super::TrackPage).
     pub const TRACK: &str = "track";
+    /// [`PassedQuery`](super::PassedQuery) → [`PassedPage`](super::PassedPage).
+    pub const PASSED: &str = "passed";
     /// [`RiderQuery`](super::RiderQuery) → [`RiderState`](super::RiderState).
     pub const RIDER: &str = "rider";
     /// [`NearestQuery`](super::NearestQuery) → [`NearRiders`](super::NearRiders).
@@ -35,7 +37,8 @@ pub mod what {
     /// Empty → [`CellState`](super::CellState).
     pub const CELL: &str = "cell";
 
-    pub const ALL: [&str; 10] = [ORDER, DELTAS, ORDERS, TRACK, RIDER, NEAREST, RIDERS, RIDER_BOARD, CELL_BOARD, CELL];
+    pub const ALL: [&str; 11] =
+        [ORDER, DELTAS, ORDERS, TRACK, PASSED, RIDER, NEAREST, RIDERS, RIDER_BOARD, CELL_BOARD, CELL];
 }
 
 /// Every reply: what was asked for, or why not.
@@ -175,6 +178,35 @@ pub struct TrackQuery {
     /// 1 to [`MAX_PAGE`] lines; without it, as many as fit in an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+    /// Which lines.
+    #[serde(default, skip_serializing_if = "Lines::is_all")]
+    pub lines: Lines,
+}
+
+impl TrackQuery {
+    /// An order's history from its first line, in pages as large as an answer may be.
+    pub fn all(order: OrderId) -> Self {
+        Self { order, after: None, limit: None, lines: Lines::All }
+    }
+}
+
+/// Which lines of a history a question is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lines {
+    /// All of them, without what they changed.
+    #[default]
+    All,
+    /// What happened beside fixes and changes of the trip: statuses, stages, alerts.
+    Events,
+    /// Those that changed the published state, each with its `patch`.
+    Changes,
+}
+
+impl Lines {
+    fn is_all(&self) -> bool {
+        *self == Self::All
+    }
 }
 
 /// An order's history in the order in which it was applied.
@@ -223,6 +255,73 @@ pub struct TrackRow {
     pub mark: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speed_mps: Option<f64>,
+    /// Clockwise from north, 0 to 359.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heading_deg: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub battery_pct: Option<u8>,
+    /// The device's clock when it sent the fix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Millis, required = false)]
+    pub sent_time_ms: Option<UnixMillis>,
+    /// The arrival as it was then predicted, where this line changed what was published of it: one in ten earlier, one
+    /// in two, nine in ten.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Millis, required = false)]
+    pub eta_p10_ms: Option<UnixMillis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Millis, required = false)]
+    pub eta_p50_ms: Option<UnixMillis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Millis, required = false)]
+    pub eta_p90_ms: Option<UnixMillis>,
+    /// What it changed in the published state (RFC 7396, from `version` - 1 to `version`), for [`Lines::Changes`] alone. It
+    /// is the whole state's, before any view: it never leaves a bridge as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    pub patch: Option<Value>,
+}
+
+/// Which orders were in a part of the map at some time: by their riders' good fixes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PassedQuery {
+    pub within: Area,
+    /// By the fixes' corrected time. `from` belongs to the span, `to` doesn't.
+    pub from_ms: UnixMillis,
+    pub to_ms: UnixMillis,
+    /// From the previous page's `next`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<OrderId>,
+    /// 1 to [`MAX_PAGE`]; [`DEFAULT_PAGE`] without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// By the order's id. A page may be shorter than its limit, or empty, and still have a `next`: what is looked at for one
+/// answer is bounded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PassedPage {
+    pub orders: Vec<Passed>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Id, required = false)]
+    pub next: Option<OrderId>,
+}
+
+/// An order that passed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Passed {
+    #[schema(value_type = Id)]
+    pub order: OrderId,
+    /// Times of its first and last good fix inside.
+    #[schema(value_type = Millis)]
+    pub first_ms: UnixMillis,
+    #[schema(value_type = Millis)]
+    pub last_ms: UnixMillis,
+    /// Good fixes inside.
+    pub fixes: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -79,6 +79,51 @@ pub enum RouteFormatName {
     Gpx,
 }
 
+/// How a history is written.
+#[derive(Clone, Copy, Debug, ToSchema)]
+#[schema(rename_all = "lowercase", example = "geojson")]
+pub enum FormatName {
+    Json,
+    GeoJson,
+    Gpx,
+    Csv,
+}
+
+/// An order's history as GeoJSON (RFC 7946).
+#[derive(Debug, ToSchema)]
+pub struct TrackCollection {
+    #[serde(rename = "type")]
+    #[schema(pattern = "^FeatureCollection$")]
+    pub kind: String,
+    #[schema(value_type = Id)]
+    pub order: String,
+    /// Of all coordinates: WGS-84, GCJ-02 or BD-09.
+    pub datum: String,
+    pub features: Vec<TrackFeature>,
+}
+
+/// A line or a point of a history. `properties.what` says what it is: `route`, `warehouse`, `destination`, `event`, `eta`, `fix`
+/// (one that isn't drawn) or `turn` (a rider's line, with the times of its points).
+#[derive(Debug, ToSchema)]
+pub struct TrackFeature {
+    #[serde(rename = "type")]
+    #[schema(pattern = "^Feature$")]
+    pub kind: String,
+    /// Null where the place isn't known.
+    #[schema(value_type = Option<Object>, required = true)]
+    pub geometry: serde_json::Value,
+    #[schema(value_type = Object)]
+    pub properties: serde_json::Value,
+}
+
+/// Which fixes a line is drawn of.
+#[derive(Clone, Copy, Debug, ToSchema)]
+#[schema(rename_all = "lowercase", example = "good")]
+pub enum FixesDrawn {
+    Good,
+    All,
+}
+
 /// What the warehouse has done.
 #[derive(Clone, Copy, Debug, ToSchema)]
 #[schema(rename_all = "snake_case", example = "picking")]
@@ -339,7 +384,10 @@ impl ToSchema for NewOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::Stage, wire::view::FIELDS};
+    use crate::{
+        domain::Stage,
+        wire::{track::Format, view::FIELDS},
+    };
     use std::collections::BTreeSet;
 
     /// The document shows exactly what the table of fields lets through.
@@ -354,6 +402,8 @@ mod tests {
     fn names_are_the_domains() {
         let names = serde_json::to_value(StageName::schema()).unwrap();
         assert_eq!(names["enum"], serde_json::json!(Stage::ALL.map(Stage::name)));
+        let names = serde_json::to_value(FormatName::schema()).unwrap();
+        assert_eq!(names["enum"], serde_json::json!(Format::ALL.map(Format::name)));
     }
 
     #[test]

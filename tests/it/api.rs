@@ -135,11 +135,14 @@ async fn the_documents_parameters_are_the_parsers() {
             "lat=1&lon=1"
         } else if path == "/v1/riders" {
             "box=1,1,2,2"
+        } else if path == "/v1/passed" {
+            "box=1,1,2,2&from_ms=0&to_ms=1"
         } else {
             ""
         };
         let ask = async |name: &str| {
-            let bare = if bare.split('&').any(|part| part.starts_with(&format!("{name}="))) { "" } else { bare };
+            let others = bare.split('&').filter(|part| !part.starts_with(&format!("{name}=")));
+            let bare = others.collect::<Vec<_>>().join("&");
             let request = call.request(&method, &format!("{}?{bare}&{name}=~", filled(&path)));
             call.send(request.header("Idempotency-Key", "k").json(&json!({}))).await
         };

@@ -21,6 +21,7 @@ use trunkline::{
     domain::{CellId, OrderId, RiderId, UnixMillis},
     metrics::Metrics,
     wire::{
+        FieldError,
         answer::{Acceptance, Outcome},
         board::{CellPage, CellQuery, CellWord, RiderWord},
         merge,
@@ -60,6 +61,9 @@ impl Owned {
     }
 }
 
+/// Lines in a page of a history where the question doesn't say.
+pub const PAGE: usize = 100;
+
 #[derive(Debug, Default)]
 struct World {
     orders: BTreeMap<OrderId, Owned>,
@@ -71,6 +75,8 @@ struct World {
     reads: usize,
     /// Questions for lists and places, as JSON.
     asked: Vec<Value>,
+    /// Histories, by order.
+    rows: BTreeMap<OrderId, Vec<TrackRow>>,
     down: bool,
 }
 
@@ -108,6 +114,11 @@ impl Fake {
 
     pub fn owned(&self, id: &str) -> Owned {
         self.0.lock().orders[&id.parse().unwrap()].clone()
+    }
+
+    /// An order's history as its owner keeps it, whatever its state is.
+    pub fn put_history(&self, id: &str, rows: Vec<TrackRow>) {
+        self.0.lock().rows.insert(id.parse().unwrap(), rows);
     }
 
     pub fn with<T>(&self, id: &str, change: impl FnOnce(&mut Owned) -> T) -> T {
@@ -252,10 +263,11 @@ impl SnapshotSource for Fake {
             if world.down {
                 return Err(SourceError::Unreachable("nobody".into()));
             }
+            let last = world.rows.get(&ask.order).and_then(|rows| rows.last()).map(|row| row.at_ms);
             Ok(world.orders.get(&ask.order).map(|o| Snapshot {
                 epoch: o.epoch,
                 version: o.version,
-                at_ms: UnixMillis(1_000 + o.version as i64),
+                at_ms: last.unwrap_or(UnixMillis(1_000 + o.version as i64)),
                 state: o.state.clone(),
             }))
         })
@@ -292,8 +304,36 @@ impl SnapshotSource for Fake {
     }
 
     fn track(&self, ask: TrackQuery) -> BoxFuture<'static, Found<TrackPage>> {
-        let known = self.0.lock().orders.contains_key(&ask.order);
-        now(Ok(known.then(|| TrackPage { rows: Vec::new(), next: None })))
+        let mut world = self.0.lock();
+        world.asked.push(serde_json::to_value(&ask).unwrap());
+        if world.down {
+            return now(Err(SourceError::Unreachable("nobody".into())));
+        }
+        let rows = world.rows.get(&ask.order).cloned().unwrap_or_default();
+        let wanted = |row: &TrackRow| match ask.lines {
+            Lines::All => true,
+            Lines::Events => row.kind != "fix",
+            Lines::Changes => row.patch.is_some(),
+        };
+        let mut rows: Vec<_> = rows.into_iter().filter(|r| r.id > ask.after.unwrap_or(0) && wanted(r)).collect();
+        let limit = ask.limit.map_or(PAGE, |limit| limit as usize);
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        if ask.lines != Lines::Changes {
+            rows.iter_mut().for_each(|row| row.patch = None);
+        }
+        let next = rows.last().filter(|_| more).map(|row| row.id);
+        now(Ok(world.orders.contains_key(&ask.order).then_some(TrackPage { rows, next })))
+    }
+
+    fn passed(&self, ask: PassedQuery) -> BoxFuture<'static, Found<PassedPage>> {
+        self.0.lock().asked.push(serde_json::to_value(&ask).unwrap());
+        if ask.to_ms < ask.from_ms {
+            return now(Err(SourceError::Question(FieldError::new("within", "is too large"))));
+        }
+        let order: OrderId = "o1".parse().unwrap();
+        let passed = Passed { order: order.clone(), first_ms: ask.from_ms, last_ms: ask.to_ms, fixes: 2 };
+        now(Ok(Some(PassedPage { orders: vec![passed], next: Some(order) })))
     }
 
     fn rider(&self, _: RiderQuery) -> BoxFuture<'static, Found<RiderState>> {

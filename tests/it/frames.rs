@@ -8,6 +8,7 @@ use trunkline::{
         answer::RefusalBody,
         client::{ClientFrame, Close, Recovery, ServerFrame},
         problem::Problem,
+        replay::{ReplayEvent, ReplayFrame},
     },
 };
 
@@ -36,12 +37,39 @@ fn server_frames() {
             unconfirmed_topics: vec!["rider/r1".into()],
         },
         ServerFrame::Pong { id: Some(3) },
+        ServerFrame::Replay(ReplayFrame::ReplayStarted {
+            replay: 1,
+            order: "o1".into(),
+            first_ms: at_ms,
+            last_ms: UnixMillis(1_700_000_900_000),
+            events: vec![ReplayEvent {
+                at_ms,
+                kind: "stage".into(),
+                version: 3,
+                status: Status::Paid,
+                stage: Some("packed".into()),
+                note: None,
+            }],
+        }),
+        ServerFrame::Replay(ReplayFrame::ReplayState { replay: 1, at_ms, version: 3, state: json!({"status": 2}) }),
+        ServerFrame::Replay(ReplayFrame::ReplayDelta { replay: 1, at_ms, from: 3, to: 5, patch: json!({"rev": 2}) }),
+        ServerFrame::Replay(ReplayFrame::ReplayPosition { replay: 1, at_ms, version: 5, speed: 60, paused: false }),
+        ServerFrame::Replay(ReplayFrame::ReplayEnded { replay: 1, at_ms, version: 9 }),
+        ServerFrame::Replay(ReplayFrame::ReplayStopped { replay: 1 }),
+        ServerFrame::Replay(ReplayFrame::ReplayFailed {
+            replay: 1,
+            problem: Problem::new(410, "history_gone", "The history is no longer whole"),
+        }),
         ServerFrame::Error {
             topic: Some(topic()),
             problem: Problem::new(404, "unknown_order", "There is no such order"),
         },
     ];
     insta::assert_snapshot!(lines(&frames));
+    for frame in frames {
+        let text = serde_json::to_string(&frame).unwrap();
+        assert_eq!(serde_json::from_str::<ServerFrame>(&text).unwrap(), frame, "{text}");
+    }
 }
 
 #[test]
@@ -57,6 +85,17 @@ fn client_frames() {
             bounds: Some(vec![121.4, 31.1, 121.6, 31.3]),
         },
         ClientFrame::Unsubscribe { topic: topic() },
+        ClientFrame::Replay { replay: 1, order: "o1".into(), speed: None, from_ms: None, paused: None },
+        ClientFrame::Replay {
+            replay: 1,
+            order: "o1".into(),
+            speed: Some(60),
+            from_ms: Some(1_700_000_000_000),
+            paused: Some(true),
+        },
+        ClientFrame::ReplayControl { replay: 1, paused: Some(false), seek_ms: None, speed: None },
+        ClientFrame::ReplayControl { replay: 1, paused: None, seek_ms: Some(1_700_000_000_000), speed: Some(10) },
+        ClientFrame::ReplayStop { replay: 1 },
         ClientFrame::Ping { id: Some(3) },
     ];
     insta::assert_snapshot!(lines(&frames));

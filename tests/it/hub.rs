@@ -91,9 +91,8 @@ impl Client {
                     self.at = Some(Resume { epoch, version });
                 }
                 ServerFrame::Delta { epoch, from, to, patch, .. } => {
-                    let at = self.at.unwrap();
-                    assert_eq!(at.version, from, "a delta over a gap");
-                    assert!(to > from && epoch >= at.epoch);
+                    assert_eq!(self.at.unwrap().version, from, "a delta over a gap");
+                    assert!(to > from && epoch >= self.at.unwrap().epoch);
                     merge::patch(self.state.as_mut().unwrap(), &patch);
                     self.at = Some(Resume { epoch, version: to });
                     self.deltas += 1;
@@ -108,6 +107,7 @@ impl Client {
                 | ServerFrame::Expired { .. }
                 | ServerFrame::Unsubscribed { .. }
                 | ServerFrame::Pong { .. }
+                | ServerFrame::Replay(_)
                 | ServerFrame::Error { .. }) => panic!("{other:?}"),
             }
         }

@@ -7,6 +7,7 @@ mod boards;
 mod check_views;
 mod fake;
 mod frames;
+mod history;
 mod hub;
 mod matrix;
 mod rest;

@@ -36,6 +36,8 @@ fn requests() -> Vec<(&'static str, &'static str, Right, Names, Value)> {
         ("GET", "/v1/orders/o1", Right::ReadOrder, Order, none.clone()),
         ("GET", "/v1/orders/o1/track", Right::ReadTrack, Order, none.clone()),
         ("GET", "/v1/orders/o1/route", Right::ReadOrder, Order, none.clone()),
+        ("GET", "/v1/orders/o1/track?format=gpx", Right::ReadTrack, Order, none.clone()),
+        ("GET", "/v1/passed?box=121,31,121.1,31.1&from_ms=0&to_ms=1", Right::ReadTrack, Nothing, none.clone()),
         ("POST", "/v1/orders/o1/pay", Right::Pay, Order, json!({})),
         ("POST", "/v1/orders/o1/cancel", Right::Cancel, Order, json!({"reason": "x"})),
         ("POST", "/v1/orders/o1/assign", Right::Assign, Order, json!({"rider": "r"})),

@@ -10,6 +10,7 @@ mod dead;
 mod epoch;
 mod feed;
 mod harness;
+mod history;
 mod lost_update;
 mod node;
 mod outbox;

@@ -15,8 +15,8 @@ use trunkline::{
         answer::{Acceptance, Outcome},
         board::{CellPage, CellQuery, CellWord, RiderWord},
         query::{
-            CellState, Deltas, DeltasQuery, ListQuery, NearRiders, NearestQuery, OrderPage, OrderQuery, Reply,
-            RiderPage, RiderQuery, RiderState, RidersQuery, Snapshot, TrackPage, TrackQuery,
+            CellState, Deltas, DeltasQuery, ListQuery, NearRiders, NearestQuery, OrderPage, OrderQuery, PassedPage,
+            PassedQuery, Reply, RiderPage, RiderQuery, RiderState, RidersQuery, Snapshot, TrackPage, TrackQuery,
         },
         update::{OwnDelta, Update},
     },
@@ -47,6 +47,9 @@ impl Owner for Fixed {
     }
     fn track(&self, _: TrackQuery) -> BoxFuture<'static, Reply<TrackPage>> {
         given(Reply::Unavailable("not now".to_owned()))
+    }
+    fn passed(&self, _: PassedQuery) -> BoxFuture<'static, Reply<PassedPage>> {
+        given(Reply::Ok(PassedPage::default()))
     }
     fn rider(&self, _: RiderQuery) -> BoxFuture<'static, Reply<RiderState>> {
         given(Reply::NotFound)

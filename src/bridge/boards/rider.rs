@@ -118,7 +118,8 @@ impl RiderBoard {
             | ServerFrame::Unsubscribed { .. }
             | ServerFrame::Heartbeat { .. }
             | ServerFrame::Pong { .. }
-            | ServerFrame::Error { .. } => return Heard::default(),
+            | ServerFrame::Error { .. }
+            | ServerFrame::Replay(_) => return Heard::default(),
         };
         let order = topic.strip_prefix("order/").and_then(|id| id.parse::<OrderId>().ok());
         let Some((order, stop)) = order.and_then(|id| self.stops.get_mut(&id).map(|stop| (id, stop))) else {

@@ -297,6 +297,7 @@ mod tests {
                     | ServerFrame::Unsubscribed { .. }
                     | ServerFrame::Heartbeat { .. }
                     | ServerFrame::Pong { .. }
+                    | ServerFrame::Replay(_)
                     | ServerFrame::Error { .. }) => panic!("{other:?}"),
                 }
             }

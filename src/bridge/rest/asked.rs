@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "shapes for the document; nothing is made of them")]
 
-use crate::wire::schema::{DatumName, Id, Millis, RouteFormatName, StageName, StatusCode};
+use crate::wire::schema::{DatumName, FixesDrawn, FormatName, Id, Millis, RouteFormatName, StageName, StatusCode};
 use utoipa::{IntoParams, ToSchema};
 
 /// `{}`, or nothing at all.
@@ -134,7 +134,13 @@ pub(super) struct ListParams {
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct TrackParams {
-    /// The `next` of the previous page.
+    /// Without it, what `Accept` takes best, JSON before the others.
+    #[param(value_type = FormatName, required = false)]
+    pub format: Option<String>,
+    /// Which fixes GeoJSON and GPX draw; the good ones without it.
+    #[param(value_type = FixesDrawn, required = false)]
+    pub fixes: Option<String>,
+    /// The `next` of the previous page; with JSON only, as is `limit`.
     #[param(required = false, nullable = false)]
     pub after: Option<i64>,
     #[param(required = false, nullable = false, minimum = 1, maximum = 500)]
@@ -147,6 +153,33 @@ pub(super) struct RouteParams {
     /// In which form; GeoJSON without it.
     #[param(value_type = RouteFormatName, required = false)]
     pub format: Option<String>,
+}
+
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PassedParams {
+    /// west,south,east,north; this or a fence. At most some 60 km by 35 km.
+    #[param(
+        rename = "box",
+        required = false,
+        nullable = false,
+        pattern = r"^-?[0-9.]+(,-?[0-9.]+){3}$",
+        example = "121.47,31.22,121.48,31.23"
+    )]
+    pub within: Option<String>,
+    /// A polygon of 3 to 200 corners as an encoded polyline of precision 5.
+    #[param(required = false, nullable = false, max_length = 2400, pattern = "^[?-~]+$")]
+    pub fence: Option<String>,
+    #[param(value_type = Millis)]
+    pub from_ms: i64,
+    /// Before this. The larger the box, the shorter the time that is looked at: ten days of 10 km by 10 km.
+    #[param(value_type = Millis)]
+    pub to_ms: i64,
+    /// The `next` of the previous page.
+    #[param(value_type = Id, required = false)]
+    pub cursor: Option<String>,
+    #[param(required = false, nullable = false, minimum = 1, maximum = 500)]
+    pub limit: Option<u32>,
 }
 
 #[derive(Debug, IntoParams)]

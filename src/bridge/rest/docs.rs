@@ -7,7 +7,7 @@
 use super::Inner;
 use crate::wire::{
     problem::Problem,
-    schema::{DatumName, Id, Millis, RouteFormatName, StageName, StatusCode},
+    schema::{DatumName, FixesDrawn, FormatName, Id, Millis, RouteFormatName, StageName, StatusCode},
 };
 use axum::{
     Router,
@@ -39,7 +39,17 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
         description = "Orders on their way to the door. Times are milliseconds since 1970, coordinates degrees in the \
                        datum that was asked for. An error is a problem document (RFC 9457) that names the field to change.",
     ),
-    components(schemas(Problem, Id, Millis, StatusCode, StageName, DatumName, RouteFormatName)),
+    components(schemas(
+        Problem,
+        Id,
+        Millis,
+        StatusCode,
+        StageName,
+        DatumName,
+        RouteFormatName,
+        FormatName,
+        FixesDrawn
+    )),
     security(("bearer" = [])),
     tags(
         (name = "orders", description = "The shop's and operations' side of an order"),

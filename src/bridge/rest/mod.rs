@@ -4,6 +4,7 @@ mod asked;
 mod commands;
 mod create;
 mod docs;
+mod history;
 mod reads;
 mod route;
 mod session;
@@ -49,7 +50,8 @@ fn documented() -> (Router<Arc<Inner>>, utoipa::openapi::OpenApi) {
     let (routes, mut document) = OpenApiRouter::with_openapi(docs::frame())
         .routes(routes!(reads::orders, create::create))
         .routes(routes!(reads::order))
-        .routes(routes!(reads::track))
+        .routes(routes!(history::track))
+        .routes(routes!(history::passed))
         .routes(routes!(route::route))
         .routes(routes!(reads::erase))
         .routes(routes!(shares::list, shares::make))

@@ -1,14 +1,14 @@
 //! Reads over HTTP: asked of the cell's owner, projected through the role's view, in the client's datum.
 
 use super::{
-    asked::{DatumParams, ListParams, NearestParams, OrderPath, RiderPath, RidersParams, TrackParams},
+    asked::{DatumParams, ListParams, NearestParams, OrderPath, RiderPath, RidersParams},
     commands::id,
     docs::ReadProblems,
 };
 use crate::{
     bridge::{
         Inner,
-        datum::{convert_order, convert_place, converted},
+        datum::{convert_order, convert_place},
         gate::{Asked, forbidden, take_datum},
         hub::Lens,
         params::Params,
@@ -25,7 +25,7 @@ use crate::{
         problem::Problem,
         query::{
             CellState, ListQuery, NearRiders, NearestQuery, OrderPage, OrderQuery, RiderPage, RiderQuery, RiderState,
-            RidersQuery, Snapshot, TrackPage, TrackQuery, page_limit,
+            RidersQuery, Snapshot, page_limit,
         },
         view::project,
     },
@@ -34,9 +34,9 @@ use axum::{Json, extract::State, http::StatusCode};
 use serde_json::Value;
 use std::sync::Arc;
 
-type Answer<T> = Result<Json<T>, Rejection>;
+pub(super) type Answer<T> = Result<Json<T>, Rejection>;
 
-fn found<T>(found: Found<T>, field: &str) -> Result<T, Rejection> {
+pub(super) fn found<T>(found: Found<T>, field: &str) -> Result<T, Rejection> {
     found?.ok_or_else(|| {
         let kind = format!("unknown_{field}");
         Problem::new(404, &kind, &format!("There is no such {field}")).with_field(field).into()
@@ -99,17 +99,17 @@ fn take_status(params: &mut Params) -> Result<Vec<Status>, FieldError> {
     text.split(',').map(|part| Status::try_from(code(part)?).map_err(bad)).collect()
 }
 
-fn take_limit(params: &mut Params) -> Result<Option<u32>, FieldError> {
+pub(super) fn take_limit(params: &mut Params) -> Result<Option<u32>, FieldError> {
     let limit = params.parse("limit")?;
     page_limit(limit)?;
     Ok(limit)
 }
 
-fn take_millis(params: &mut Params, name: &str) -> Result<Option<UnixMillis>, FieldError> {
+pub(super) fn take_millis(params: &mut Params, name: &str) -> Result<Option<UnixMillis>, FieldError> {
     params.parse(name)?.map(|ms| time(name, ms)).transpose()
 }
 
-fn take_box(params: &mut Params, datum: Datum) -> Result<Option<Area>, FieldError> {
+pub(super) fn take_box(params: &mut Params, datum: Datum) -> Result<Option<Area>, FieldError> {
     params.take("box").map(|text| Area::parse_box(&text, datum)).transpose()
 }
 
@@ -182,34 +182,6 @@ fn narrow(who: &Principal, ask: &mut ListQuery) -> Result<(), Rejection> {
         Role::Shared | Role::System | Role::Operations => {}
     }
     Ok(())
-}
-
-/// An order's history: what came, and what it changed
-#[utoipa::path(
-    get,
-    path = "/v1/orders/{order}/track",
-    tag = "orders",
-    params(OrderPath, TrackParams, DatumParams),
-    responses((status = 200, description = "A page, in the order in which it was applied", body = TrackPage), ReadProblems),
-)]
-pub(super) async fn track(
-    State(bridge): State<Arc<Inner>>,
-    Path(order): Path<String>,
-    Asked { who, mut params }: Asked,
-) -> Answer<TrackPage> {
-    let order: OrderId = id("order", &order)?;
-    bridge.permit(&who, Right::ReadTrack)?;
-    let datum = take_datum(&mut params)?;
-    let (after, limit) = (params.parse("after")?, take_limit(&mut params)?);
-    params.end()?;
-    let mut page = found(bridge.ports.source.track(TrackQuery { order, after, limit }).await, "order")?;
-    for row in &mut page.rows {
-        if let (Some(lat), Some(lon)) = (row.lat, row.lon) {
-            let (lat, lon) = converted(datum, lat, lon);
-            (row.lat, row.lon) = (Some(lat), Some(lon));
-        }
-    }
-    Ok(Json(page))
 }
 
 /// Anything else below an order.

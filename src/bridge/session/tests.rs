@@ -1,12 +1,16 @@
 //! The session by itself: who it is, what it follows, what it forgives.
 
 use super::*;
-use crate::wire::access::Role;
+use crate::{
+    domain::UnixMillis,
+    wire::{access::Role, replay::ReplayFrame},
+};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
 const LIMITS: Limits = Limits {
     topics_max: 3,
+    replays_max: 2,
     subscribes_per_s: 2,
     frame_max_bytes: 200,
     bad_frames_max: 4,
@@ -164,6 +168,49 @@ fn topics_are_open_by_role_and_a_box_goes_with_the_cell() {
     assert_eq!(field(&box_of("cell", "[1]")).as_deref(), Some("box"));
 }
 
+#[test]
+fn replays_are_checked_numbered_and_few() {
+    let mut session = open_with(Limits { bad_frames_max: 1_000, subscribes_per_s: 1_000, ..LIMITS });
+    let mut now = NOW;
+    let mut say = |text: &str| {
+        now += S;
+        session.on_text(&format!(r#"{{"type":"replay{text}}}"#), now)
+    };
+    for (text, expected) in [
+        (r#"","replay":1,"order":"a.b""#, "order"),
+        (r#"","replay":1,"order":"a","speed":0"#, "speed"),
+        (r#"","replay":1,"order":"a","speed":61"#, "speed"),
+        (r#"","replay":1,"order":"a","speed":1.5"#, "speed"),
+        (r#"","replay":1,"order":"a","from_ms":99999999999999999"#, "from_ms"),
+        (r#"","replay":-1,"order":"a""#, "replay"),
+        (r#"","order":"a""#, "replay"),
+        (r#"_control","replay":1"#, "paused"),
+        (r#"_control","replay":1,"paused":true"#, "replay"),
+        (r#"_control","replay":1,"seek_ms":"now""#, "seek_ms"),
+    ] {
+        assert_eq!(field(&say(text)).as_deref(), Some(expected), "{text}");
+    }
+    let start = |replay| Cue::Start { replay, order: "a".parse().unwrap(), speed: 1, from: None, paused: false };
+    assert_eq!(say(r#"","replay":1,"order":"a""#), [Action::Replay(start(1))]);
+    assert_eq!(field(&say(r#"","replay":1,"order":"a""#)).as_deref(), Some("replay"));
+    assert_eq!(say(r#"","replay":2,"order":"a""#), [Action::Replay(start(2))]);
+    assert_eq!(field(&say(r#"","replay":3,"order":"a""#)).as_deref(), Some("replay"));
+    let cue = Cue::Control { replay: 2, paused: Some(true), seek: Some(UnixMillis(5)), speed: Some(60) };
+    assert_eq!(say(r#"_control","replay":2,"paused":true,"seek_ms":5,"speed":60"#), [Action::Replay(cue)]);
+    assert_eq!(say(r#"_stop","replay":1"#), [Action::Replay(Cue::Stop { replay: 1 })]);
+    assert!(matches!(say(r#"_stop","replay":1"#)[..], [Action::Send(_)]), "as if it had been there");
+    assert_eq!(say(r#"","replay":3,"order":"a""#), [Action::Replay(start(3))]);
+    session.on_replay_failed(3);
+    let again = session.on_text(r#"{"type":"replay","replay":3,"order":"a"}"#, now + S);
+    assert_eq!(again, [Action::Replay(start(3))]);
+    // Each costs reads: they take their places among the subscribes.
+    let mut session = open();
+    let mut stop = || session.on_text(r#"{"type":"replay_stop","replay":1}"#, NOW);
+    let stopped = Action::Send(Box::new(ServerFrame::Replay(ReplayFrame::ReplayStopped { replay: 1 })));
+    assert!((0..6).all(|_| stop() == [stopped.clone()]));
+    assert_eq!(field(&stop()).as_deref(), Some("replay"));
+}
+
 proptest! {
     /// Whatever comes: the topics stay within their bound and are exactly those followed and not ended since.
     #[test]
@@ -190,7 +237,7 @@ proptest! {
                 match action {
                     Action::Follow { topic, .. } => drop(model.insert(topic)),
                     Action::Unfollow { topic } => prop_assert!(model.remove(&topic)),
-                    Action::Send(_) | Action::Beat | Action::Close(_) | Action::Authenticate { .. } => {}
+                    Action::Send(_) | Action::Replay(_) | Action::Beat | Action::Close(_) | Action::Authenticate { .. } => {}
                 }
             }
             prop_assert!(model.len() <= LIMITS.topics_max);

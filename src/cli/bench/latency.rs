@@ -283,7 +283,8 @@ async fn whole(
                     | ServerFrame::Unsubscribed { .. }
                     | ServerFrame::Delta { .. }
                     | ServerFrame::Heartbeat { .. }
-                    | ServerFrame::Pong { .. } => {}
+                    | ServerFrame::Pong { .. }
+                    | ServerFrame::Replay(_) => {}
                 }
             }
         };

@@ -150,7 +150,8 @@ impl Board {
             | ServerFrame::Authenticated { .. }
             | ServerFrame::Expired { .. }
             | ServerFrame::Pong { .. }
-            | ServerFrame::Unsubscribed { .. } => Vec::new(),
+            | ServerFrame::Unsubscribed { .. }
+            | ServerFrame::Replay(_) => Vec::new(),
             ServerFrame::Subscribed { topic, recovery } => {
                 self.subscribed(&topic, recovery);
                 Vec::new()
