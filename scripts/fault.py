@@ -8,10 +8,13 @@ import re
 import shutil
 import sys
 import time
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import dbcheck
-from rig import Failed, Rig, check_import, main, options, same_hash, say, until
+from jetstream import last_seq, subjects
+from rig import OPENER, Failed, Rig, check_import, free_port, main, options, same_hash, say, until
 
 # From nats-server's return to the next applied message.
 READ_ON_S = 6.0
@@ -262,20 +265,108 @@ def restore(args):
         broker.stop()
 
 
+def figures_of(http_url):
+    """A server's cursor and how many timers run; None while it doesn't answer."""
+    try:
+        with OPENER.open(http_url + "/metrics", timeout=3) as answer:
+            metrics = answer.read().decode()
+    except OSError:
+        return None
+    found = {name: re.search(rf"^trunkline_{name} (\d+)$", metrics, re.M) for name in ("timers", "backlog", "outbox_entries")}
+    return {name: int(match.group(1)) for name, match in found.items() if match}
+
+
+def position(path):
+    """Where a database stands in its log."""
+    with closing(dbcheck.connect(path)) as db:
+        return db.execute("SELECT cursor FROM cell_state").fetchone()[0]
+
+
+def owners(args):
+    """Two owners of one cell, each with a database of its own, through most of a simulated day."""
+    scale = 86_400 // max(60, args.seconds + 30)
+    with Rig(args) as rig:
+        broker = rig.start_nats()
+        server, ready_s = rig.start_server()
+        say(f"the first owner is ready after {ready_s:.2f} s")
+        truth = rig.folder / "truth.jsonl"
+        # Whoever counts orders asks an owner, and the second one knows little at first: the run is judged by the log.
+        playing = rig.child("simulate", [
+            rig.trunkline, "simulate", "--http", rig.http_url, "--nats", rig.nats_url, "--day", "--orders", args.orders,
+            "--scale", scale, "--seed", args.seed, "--truth", truth,
+        ])
+        until(120, "the day has begun", lambda: position(rig.db) > 200, 0.1)
+        other, port = rig.folder / "other", free_port()
+        second = rig.child("second", [
+            rig.trunkline, "serve", "--insecure", "--http", f"127.0.0.1:{port}", "--nats", rig.nats_url, "--data", other,
+        ])
+        begun, other_db = time.monotonic(), other / "cells" / rig.db.name
+        say(f"a second owner is started by mistake; a day of {args.orders} orders at {scale}x")
+        until(900, "the day ends", lambda: not playing.alive(), 0.2)
+        say(f"the day is over; two owners for {time.monotonic() - begun:.0f} s")
+        if playing.process.returncode:
+            raise Failed(f"simulate: exit code {playing.process.returncode}\n{playing.tail(40)}")
+        urls = (rig.http_url, f"http://127.0.0.1:{port}")
+        quiet = {"timers": 0, "backlog": 0, "outbox_entries": 0}
+
+        def at_rest():
+            if not (server.alive() and second.alive()):
+                raise Failed("an owner has ended")
+            calm = all(figures_of(url) == quiet for url in urls) and position(rig.db) == position(other_db)
+            return calm and position(rig.db) == last_seq(rig.nats_port, "CELL_default")
+
+        _, took = until(300, "no timer runs and both are at the log's end", at_rest, 0.3)
+        say(f"both are at rest after {took:.1f} s, at {position(rig.db)}")
+        lasted = time.monotonic() - begun
+        timers = subjects(rig.nats_port, "CELL_default", "timer.>")
+        changes = subjects(rig.nats_port, "ALERT_default", "alert.>")
+        for child in (server, second):
+            if not child.stop():
+                raise Failed(f"{child.name} didn't stop when asked to")
+        judge_owners(rig, other_db, timers, changes)
+        if lasted < args.seconds:
+            raise Failed(f"there were two owners for {lasted:.0f} s only")
+        same_hash(rig, rig.db, ("the second owner's", other_db), ("a fresh server, whole log in one go", rig.rebuild("rebuilt")))
+        broker.stop()
+
+
+def judge_owners(rig, other_db, timers, changes):
+    """Each timer in the log once, each change of an alert in its stream once, and none that a database doesn't know."""
+    with closing(dbcheck.connect(rig.db)) as db:
+        alerts = db.execute("SELECT kind, order_id, n, change FROM alerts").fetchall()
+        twice = db.execute(
+            "SELECT order_id, due_at FROM alerts WHERE kind = 'late' GROUP BY 1, 2 HAVING count(*) > 1"
+        ).fetchall()
+    due = {f"alert.default.{kind}.{order}.{n}.{c}" for kind, order, n, last in alerts for c in range(1, last + 1)}
+    kinds = Counter(kind for kind, *_ in alerts)
+    say(f"timers in the log: {len(timers)}, by kind {dict(Counter(s.split('.')[3] for s in timers))}")
+    say(f"alerts: {len(alerts)}, {dict(kinds)}; changes in the stream: {len(changes)}, known to the database: {len(due)}")
+    more = [f"{subject}: {count} times" for subject, count in [*timers.items(), *changes.items()] if count != 1]
+    odd = sorted(set(changes) ^ due)
+    say(f"subjects with more than one message: {len(more)}; changes missing or unknown: {len(odd)}; late twice: {len(twice)}")
+    wrong = more + odd + [f"late twice: {order} for {due_at}" for order, due_at in twice]
+    if wrong:
+        raise Failed("\n".join(wrong[:20]))
+    if not timers or not alerts:
+        raise Failed("no timer or no alert: the run says nothing")
+
+
 def arguments():
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["kill", "nats", "restore"])
+    parser.add_argument("what", choices=["kill", "nats", "restore", "owners"])
     options(parser)
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=int)
+    parser.add_argument("--orders", type=int, default=300)
+    parser.add_argument("--seconds", type=int, default=60)
     args = parser.parse_args()
-    args.rounds = args.rounds or {"kill": 20, "nats": 1, "restore": 1}[args.what]
+    args.rounds = args.rounds or {"kill": 20, "nats": 1, "restore": 1, "owners": 1}[args.what]
     return args
 
 
 if __name__ == "__main__":
     ARGS = arguments()
-    code = main(lambda: {"kill": kill, "nats": nats, "restore": restore}[ARGS.what](ARGS))
+    code = main(lambda: {"kill": kill, "nats": nats, "restore": restore, "owners": owners}[ARGS.what](ARGS))
     print(f"fault {ARGS.what}: {'FAILED' if code else 'passed'}")
     sys.exit(code)

@@ -32,6 +32,10 @@ label!(
     Transport { transport }
 );
 label!(
+    /// A kind of alert, as in subjects: `late`, `stalled`, …
+    KindLabel { kind }
+);
+label!(
     /// Why a connection was closed by the server.
     CloseReason { reason }
 );
@@ -65,6 +69,12 @@ pub struct Metrics {
     pub outbox_entries: Gauge,
     pub outbox_set_aside: Counter,
     pub outbox_expired: Counter,
+    /// By kind.
+    pub alerts_raised: Family<KindLabel, Counter>,
+    /// By kind: raised or acknowledged, and not cleared.
+    pub alerts_open: Family<KindLabel, Gauge>,
+    /// Cell time from a promise's end to the alert that says so: what an outage costs.
+    pub late_notice_seconds: Histogram,
     pub timers: Gauge,
     pub timers_spent: Counter,
     pub feed_restarts: Counter,
@@ -144,6 +154,14 @@ impl Default for Metrics {
                 "outbox_expired",
                 "Outbox entries dropped: older than their stream keeps messages",
                 Counter::default()
+            ),
+            alerts_raised: register!("alerts_raised", "Alerts raised, by kind", Family::default()),
+            alerts_open: register!("alerts_open", "Alerts raised or acknowledged and not cleared", Family::default()),
+            late_notice_seconds: register!(
+                "late_notice",
+                Seconds,
+                "Cell time from a promise's end to the alert that says so",
+                Histogram::new([0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0, 86400.0])
             ),
             timers: register!("timers", "Timers running", Gauge::default()),
             timers_spent: register!(

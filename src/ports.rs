@@ -8,6 +8,7 @@ use crate::{
     },
     wire::{
         access::{Principal, Role},
+        alert::{AlertBody, AlertPage, AlertQuery, AlertsQuery},
         answer::Outcome,
         board,
         log::Batch,
@@ -131,6 +132,8 @@ pub trait Owner: Send + Sync + std::fmt::Debug + 'static {
     fn deltas(&self, ask: query::DeltasQuery) -> BoxFuture<'static, query::Reply<query::Deltas>>;
     fn orders(&self, ask: query::ListQuery) -> BoxFuture<'static, query::Reply<query::OrderPage>>;
     fn track(&self, ask: query::TrackQuery) -> BoxFuture<'static, query::Reply<query::TrackPage>>;
+    fn alerts(&self, ask: AlertsQuery) -> BoxFuture<'static, query::Reply<AlertPage>>;
+    fn alert(&self, ask: AlertQuery) -> BoxFuture<'static, query::Reply<AlertBody>>;
     fn passed(&self, ask: query::PassedQuery) -> BoxFuture<'static, query::Reply<query::PassedPage>>;
     fn rider(&self, ask: query::RiderQuery) -> BoxFuture<'static, query::Reply<query::RiderState>>;
     fn nearest(&self, ask: query::NearestQuery) -> BoxFuture<'static, query::Reply<query::NearRiders>>;
@@ -180,6 +183,8 @@ pub struct Commit {
     pub orders: Vec<OrderCommit>,
     /// History lines and revisions in log order.
     pub history: Vec<HistoryItem>,
+    /// Alerts that changed, each as it is after that change, in log order.
+    pub alerts: Vec<AlertBody>,
     /// Messages to be published once the batch is durable, and until their PubAck is in.
     pub outbox: Vec<OutboxItem>,
 }

@@ -8,13 +8,14 @@ use super::{
 };
 use crate::{
     domain::{
-        Answer, CellId, OrderId, OrderInput, Refusal, RiderId, Rules, UnixMillis,
+        AlertKind, Answer, CellId, OrderId, OrderInput, Refusal, RiderId, Rules, UnixMillis,
         cell::{Cell, Entry, Routed},
         effect::{CarryChange, RouteEnds, Task},
     },
-    metrics::{Metrics, VerdictLabel},
+    metrics::{KindLabel, Metrics, VerdictLabel},
     ports::{Announcements, Commit, HistoryItem, OrderCommit, OutboxItem, RunningTimer},
     wire::{
+        alert::{self, AlertBody},
         answer::{Acceptance, FixTally, Outcome, RefusalBody},
         blob, header,
         log::{Batch, Received},
@@ -38,6 +39,7 @@ pub(super) struct Work {
     history: Vec<(Place, HistoryItem)>,
     updates: Vec<(Place, OrderId, OwnDelta)>,
     tasks: Vec<(Place, OrderId, Task)>,
+    alerts: Vec<(Place, AlertKind, AlertBody)>,
     /// By entry; what an entry's publisher hears, or else finds in `dead.`.
     answers: BTreeMap<u32, Result<Acceptance, Refusal>>,
     tallies: BTreeMap<u32, FixTally>,
@@ -80,6 +82,7 @@ impl Work {
             history: Vec::new(),
             updates: Vec::new(),
             tasks: Vec::new(),
+            alerts: Vec::new(),
             answers: BTreeMap::new(),
             tallies: BTreeMap::new(),
             set_aside: Vec::new(),
@@ -121,6 +124,7 @@ impl Work {
     /// Takes what a share did to its order. Gives the changes to the map of riders, and the image that the store lacks.
     pub(super) fn applied(
         &mut self,
+        cell: &CellId,
         order: &OrderId,
         outcome: ShareOutcome,
     ) -> (Vec<(Place, CarryChange)>, Option<PendingImage>) {
@@ -133,6 +137,7 @@ impl Work {
             verdicts,
             carries,
             tasks,
+            alerts,
             registered,
             seeking,
             timers,
@@ -141,6 +146,10 @@ impl Work {
         self.history.extend(history);
         self.updates.extend(updates.into_iter().map(|(place, update)| (place, order.clone(), update)));
         self.tasks.extend(tasks.into_iter().map(|(place, task)| (place, order.clone(), task)));
+        self.alerts.extend(alerts.into_iter().map(|(place, change)| {
+            let kind = change.alert.kind;
+            (place, kind, alert::alert_body(cell, order, &change))
+        }));
         self.registered.extend(registered.then(|| order.clone()));
         self.seeking.extend(seeking.map(|ends| (order.clone(), ends)));
         self.published.extend(published.map(|p| (order.clone(), p)));
@@ -183,6 +192,7 @@ impl Work {
         self.history.sort_by_key(|(place, _)| *place);
         self.updates.sort_by_key(|(place, ..)| *place);
         self.tasks.sort_by_key(|(place, ..)| *place);
+        self.alerts.sort_by_key(|(place, ..)| *place);
         self.registered.sort();
         let mut outbox: Vec<OutboxItem> = Vec::new();
         outbox.extend(self.registered.iter().map(|order| registration(id, order)));
@@ -192,6 +202,9 @@ impl Work {
                 .iter()
                 .map(|(place, order, task)| OutboxItem { log_time: log_time(place), ..picking_task(id, order, task) }),
         );
+        for (place, kind, body) in &self.alerts {
+            outbox.extend(alert_change(id, *kind, body).map(|item| OutboxItem { log_time: log_time(place), ..item }));
+        }
         let answers = self.settle_publishers(id, &mut outbox, metrics);
         self.count(metrics);
 
@@ -219,6 +232,7 @@ impl Work {
             riders,
             orders: self.orders.into_values().collect(),
             history: self.history.into_iter().map(|(_, item)| item).collect(),
+            alerts: self.alerts.into_iter().map(|(.., body)| body).collect(),
             outbox,
         };
         let first_log_time = self.entries.first().map_or(UnixMillis(0), |r| r.entry.log_time);
@@ -273,6 +287,9 @@ impl Work {
     }
 
     fn count(&self, metrics: &Metrics) {
+        for (_, kind, body) in &self.alerts {
+            count_alert(*kind, body, metrics);
+        }
         for tally in self.tallies.values() {
             let FixTally { good, inaccurate, jump, duplicate, stale, future, too_old, track_full } = tally;
             for (verdict, n) in [
@@ -290,6 +307,22 @@ impl Work {
                 }
             }
         }
+    }
+}
+
+/// Every alert begins with its first change and is open until it is cleared.
+#[allow(clippy::cast_precision_loss, reason = "a figure for a histogram")]
+fn count_alert(kind: AlertKind, body: &AlertBody, metrics: &Metrics) {
+    let label = KindLabel { kind: kind.name() };
+    if body.change == 1 {
+        metrics.alerts_raised.get_or_create(&label).inc();
+        metrics.alerts_open.get_or_create(&label).inc();
+        if let (AlertKind::Late, Some(due_at_ms)) = (kind, body.due_at_ms) {
+            metrics.late_notice_seconds.observe((body.detected_at_ms - due_at_ms) as f64 / 1e3);
+        }
+    }
+    if body.cleared_at_ms.is_some() {
+        metrics.alerts_open.get_or_create(&label).dec();
     }
 }
 
@@ -312,6 +345,17 @@ fn picking_task(cell: &CellId, order: &OrderId, task: &Task) -> OutboxItem {
         payload: Bytes::from(body.to_string()),
         log_time: None,
     }
+}
+
+/// One change of an alert, on a subject of its own.
+fn alert_change(cell: &CellId, kind: AlertKind, body: &AlertBody) -> Option<OutboxItem> {
+    let (order, n) = alert::parse_alert_id(&body.alert)?;
+    Some(OutboxItem {
+        subject: subject::alert(cell, kind, &order, n, body.change),
+        headers: Vec::new(),
+        payload: Bytes::from(serde_json::to_vec(body).ok()?),
+        log_time: None,
+    })
 }
 
 /// The outbox's publisher adds the message itself.

@@ -286,7 +286,7 @@ impl CellActor {
                 match end {
                     ShareEnd::Applied(outcome) => {
                         let finished = outcome.finished;
-                        let (changes, pending) = work.applied(&share.order, *outcome);
+                        let (changes, pending) = work.applied(&self.options.cell, &share.order, *outcome);
                         carries.extend(changes.into_iter().map(|(place, change)| (place, share.order.clone(), change)));
                         if let Some(image) = pending {
                             state.remember(&share.order, image);

@@ -4,6 +4,7 @@ use super::wave::{Item, Place, Share, ShareEnd};
 use crate::{
     domain::{
         Answer, Effect, Facts, FixId, Live, Order, OrderId, OrderInput, RiderId, Rules, UnixMillis, Verdict,
+        alert::AlertChange,
         effect::{CarryChange, Change, RouteEnds, Task},
     },
     ports::{HistoryItem, OrderColumns, OrderCommit, OrderImage, RunningTimer, Store},
@@ -69,6 +70,7 @@ pub(super) struct ShareOutcome {
     pub verdicts: Vec<(Place, Verdict)>,
     pub carries: Vec<(Place, CarryChange)>,
     pub tasks: Vec<(Place, Task)>,
+    pub alerts: Vec<(Place, AlertChange)>,
     pub registered: bool,
     /// The route that the order asked for last.
     pub seeking: Option<RouteEnds>,
@@ -177,12 +179,12 @@ impl OrderActor {
     fn perform(&self, order: &OrderId, item: &Item, effects: &mut Vec<Effect>, out: &mut ShareOutcome) {
         let place = item.place;
         let mut patch = None;
-        // A version's delta is stored with the history line of the input that made it.
+        // A version's delta is stored with the history line of the input that made it: its first one.
         let mut row_at = None;
         for effect in effects.drain(..) {
             match effect {
                 Effect::Row(row) => {
-                    row_at = Some(out.history.len());
+                    row_at.get_or_insert(out.history.len());
                     let item = HistoryItem::Append { seq: item.seq, order: order.clone(), row, patch: None };
                     out.history.push((place, item));
                 }
@@ -198,6 +200,7 @@ impl OrderActor {
                     out.updates.push((place, OwnDelta { epoch, from, to, at_ms: at, log_time_ms, patch: delta }));
                     out.published = Some(Published { version: to, at, facts: after.0, live: after.1 });
                 }
+                Effect::Alert(change) => out.alerts.push((place, *change)),
                 Effect::Answer(answer) => out.answers.push((place, answer)),
                 Effect::Verdict(verdict) => out.verdicts.push((place, verdict)),
                 Effect::Task(task) => out.tasks.push((place, task)),

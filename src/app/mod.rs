@@ -5,9 +5,11 @@ pub mod backup;
 mod owner;
 mod places;
 mod rebuild;
+pub mod replay;
 mod tracker;
 
 pub use rebuild::{RebuildOptions, rebuild};
+pub use tracker::database_path;
 
 use crate::{
     auth::{self, Tokens},

@@ -8,6 +8,7 @@ use crate::{
     ports::{self, StoreError},
     store::{ListError, Store},
     wire::{
+        alert::{AlertBody, AlertPage, AlertQuery, AlertsQuery},
         blob,
         board::{self, CellPage, CellQuery, CellWord, RiderWord},
         doc,
@@ -66,7 +67,7 @@ fn reply<T>(found: Result<Option<T>, StoreError>) -> Reply<T> {
     }
 }
 
-/// A page, or what is wrong with the question or the store.
+/// A page, or why there is none.
 fn listed<T>(page: Result<T, ListError>) -> Reply<T> {
     match page {
         Ok(page) => Reply::Ok(page),
@@ -138,6 +139,28 @@ impl ports::Owner for CellOwner {
             match unavailable {
                 Some(unavailable) => unavailable,
                 None => listed(store.passed(ask).await),
+            }
+        })
+    }
+
+    fn alerts(&self, ask: AlertsQuery) -> BoxFuture<'static, Reply<AlertPage>> {
+        let store = self.store.clone();
+        let unavailable = self.unavailable();
+        Box::pin(async move {
+            match unavailable {
+                Some(unavailable) => unavailable,
+                None => listed(store.alerts(ask).await),
+            }
+        })
+    }
+
+    fn alert(&self, ask: AlertQuery) -> BoxFuture<'static, Reply<AlertBody>> {
+        let store = self.store.clone();
+        let unavailable = self.unavailable();
+        Box::pin(async move {
+            match unavailable {
+                Some(unavailable) => unavailable,
+                None => reply(store.alert(ask).await),
             }
         })
     }

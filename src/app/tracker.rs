@@ -8,7 +8,7 @@ use crate::{
     config::Config,
     domain::{CellClock, CellId, Order, OrderId, cell::Rider},
     feed,
-    metrics::Metrics,
+    metrics::{KindLabel, Metrics},
     nats,
     ports::{self, RunningTimer, StoreError},
     publish, router,
@@ -81,6 +81,9 @@ impl Tracker {
             timers.entry(order).or_default().push((kind, n, due));
         }
         let (wheel, turning) = publish::timers::wheel(timers, clock);
+        for (kind, open) in store.open_alerts().await? {
+            metrics.alerts_open.get_or_create(&KindLabel { kind: kind.name() }).set(open);
+        }
         let nudge = Arc::new(Notify::new());
         let routing = config.routing.as_ref();
         let routing = routing
@@ -260,7 +263,7 @@ async fn logged<E: std::fmt::Display>(name: &'static str, run: impl Future<Outpu
 }
 
 /// Where the cell's database is, or would be.
-pub(super) fn database_path(data: &Path, id: &CellId) -> PathBuf {
+pub fn database_path(data: &Path, id: &CellId) -> PathBuf {
     data.join("cells").join(format!("{id}.sqlite"))
 }
 

@@ -7,6 +7,7 @@ use crate::{
     domain::{CellId, OrderId},
     wire::{
         FieldError,
+        alert::{AlertBody, AlertPage, AlertQuery, AlertsQuery},
         query::{
             CellState, Deltas, DeltasQuery, ListQuery, NearRiders, NearestQuery, OrderPage, OrderQuery, PassedPage,
             PassedQuery, Reply, RiderPage, RiderQuery, RiderState, RidersQuery, Snapshot, TrackPage, TrackQuery, what,
@@ -42,6 +43,8 @@ pub trait SnapshotSource: Send + Sync + std::fmt::Debug + 'static {
     fn deltas(&self, ask: DeltasQuery) -> BoxFuture<'static, Found<Deltas>>;
     fn orders(&self, ask: ListQuery) -> BoxFuture<'static, Found<OrderPage>>;
     fn track(&self, ask: TrackQuery) -> BoxFuture<'static, Found<TrackPage>>;
+    fn alerts(&self, ask: AlertsQuery) -> BoxFuture<'static, Found<AlertPage>>;
+    fn alert(&self, ask: AlertQuery) -> BoxFuture<'static, Found<AlertBody>>;
     fn passed(&self, ask: PassedQuery) -> BoxFuture<'static, Found<PassedPage>>;
     fn rider(&self, ask: RiderQuery) -> BoxFuture<'static, Found<RiderState>>;
     fn nearest(&self, ask: NearestQuery) -> BoxFuture<'static, Found<NearRiders>>;
@@ -113,6 +116,14 @@ impl SnapshotSource for NatsSource {
 
     fn track(&self, ask: TrackQuery) -> BoxFuture<'static, Found<TrackPage>> {
         self.ask(what::TRACK, Some(ask))
+    }
+
+    fn alerts(&self, ask: AlertsQuery) -> BoxFuture<'static, Found<AlertPage>> {
+        self.ask(what::ALERTS, Some(ask))
+    }
+
+    fn alert(&self, ask: AlertQuery) -> BoxFuture<'static, Found<AlertBody>> {
+        self.ask(what::ALERT, Some(ask))
     }
 
     fn passed(&self, ask: PassedQuery) -> BoxFuture<'static, Found<PassedPage>> {

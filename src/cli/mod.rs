@@ -1,5 +1,5 @@
-//! The command line. `serve`, `token`, `doctor`, `bench`, `backup`, `restore` and `dead` are for who runs the product; the others
-//! act as the outside world and talk to it only over HTTP, WebSocket and NATS.
+//! The command line. `serve`, `token`, `doctor`, `bench`, `backup`, `restore`, `replay` and `dead` are for who runs the product; the
+//! others act as the outside world and talk to it only over HTTP, WebSocket and NATS.
 
 mod backup;
 mod bench;
@@ -7,6 +7,8 @@ mod dead;
 mod doctor;
 pub mod import;
 pub mod outside;
+mod progress;
+mod replay;
 mod serve;
 pub mod simulate;
 mod token;
@@ -42,6 +44,8 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     /// Follow orders over a WebSocket and check what arrives against the server.
     Watch(watch::WatchArgs),
+    /// Tell an order's story, prove a database by its log, or see what other settings would have done.
+    Replay(Box<replay::ReplayArgs>),
     /// Look into a cell's database: its state hash, or a rebuild from the log.
     Doctor(doctor::DoctorArgs),
     /// Save a cell's database and log together, while the node serves.
@@ -79,6 +83,7 @@ pub fn main() -> ExitCode {
             Command::Import(args) => import::run(*args).await,
             Command::Simulate(args) => simulate::run(args).await,
             Command::Watch(args) => watch::run(args).await,
+            Command::Replay(args) => replay::run(*args).await,
             Command::Doctor(args) => doctor::run(args).await,
             Command::Backup(args) => backup::save(args).await,
             Command::Restore(args) => backup::restore(args).await,

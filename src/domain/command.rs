@@ -53,6 +53,11 @@ impl Operator {
         Self { kind: OperatorKind::System, id: "dispatch".into() }
     }
 
+    /// What an order says of itself.
+    pub fn watch() -> Self {
+        Self { kind: OperatorKind::System, id: "watch".into() }
+    }
+
     /// What finds routes for orders that have none.
     pub fn router() -> Self {
         Self { kind: OperatorKind::System, id: "router".into() }
@@ -118,6 +123,10 @@ pub enum Action {
     },
     Missing(Arc<Missing>),
     Edit(Edit),
+    /// Operations have taken note of the order's alert of this number.
+    Acknowledge {
+        alert: u32,
+    },
 }
 
 /// A command's name, without its content.
@@ -134,10 +143,11 @@ pub enum Verb {
     Return,
     Missing,
     Edit,
+    Acknowledge,
 }
 
 impl Verb {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Create,
         Self::Pay,
         Self::Cancel,
@@ -148,6 +158,7 @@ impl Verb {
         Self::Return,
         Self::Missing,
         Self::Edit,
+        Self::Acknowledge,
     ];
 
     /// The token in subjects and paths.
@@ -163,6 +174,7 @@ impl Verb {
             Self::Return => "return",
             Self::Missing => "missing",
             Self::Edit => "edit",
+            Self::Acknowledge => "acknowledge",
         }
     }
 }
@@ -191,6 +203,7 @@ impl Action {
             Self::Return { .. } => Verb::Return,
             Self::Missing(_) => Verb::Missing,
             Self::Edit(_) => Verb::Edit,
+            Self::Acknowledge { .. } => Verb::Acknowledge,
         }
     }
 
@@ -208,6 +221,7 @@ impl Action {
             | Self::Return { .. }
             | Self::Missing(_)
             | Self::Edit(_) => 2,
+            Self::Acknowledge { .. } => 3,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! All side effects of the order core, in one enum. The actor performs them in one exhaustive `match`.
 
 use super::{
+    alert::AlertChange,
     command::{Answer, Operator},
+    eta::Eta,
     fix::{Fix, FixId, Mark, Verdict},
     ids::{RiderId, WarehouseId},
     order::{Facts, Live},
@@ -22,6 +24,8 @@ pub enum Effect {
     Revise(Box<Revision>),
     /// The published state changed: one version further.
     Change(Box<Change>),
+    /// An alert was raised, acknowledged or cleared: for operations and the store.
+    Alert(Box<AlertChange>),
     /// Answer the one who asked, if anybody did.
     Answer(Answer),
     /// What became of a fix.
@@ -59,6 +63,8 @@ pub struct Row {
     pub point: Option<Point>,
     /// Set for fixes.
     pub fix: Option<RowFix>,
+    /// The arrival time, where this told a new one.
+    pub eta: Option<Eta>,
     /// A reason or a name, for people.
     pub note: Option<String>,
 }
@@ -82,6 +88,9 @@ pub enum RowKind {
     Edit,
     /// The number of stops ahead changed by itself.
     Stops,
+    /// An alert was raised or cleared.
+    Alert,
+    Acknowledge,
     /// A route was found for an order that had none.
     Route,
 }
@@ -104,6 +113,8 @@ impl RowKind {
             Self::Missing => "missing",
             Self::Edit => "edit",
             Self::Stops => "stops",
+            Self::Alert => "alert",
+            Self::Acknowledge => "acknowledge",
             Self::Route => "route",
         }
     }
@@ -157,15 +168,27 @@ pub struct Task {
 pub enum TimerKind {
     /// Cancels an order that isn't paid.
     Unpaid,
+    /// The promise's end.
+    Late,
+    /// From when on the arrival is expected after the promise, if nothing is heard.
+    LateRisk,
+    /// The warehouse's next stage is overdue.
+    StageOverdue,
+    /// No fix has come.
+    SignalLost,
 }
 
 impl TimerKind {
-    pub const ALL: [Self; 1] = [Self::Unpaid];
+    pub const ALL: [Self; 5] = [Self::Unpaid, Self::Late, Self::LateRisk, Self::StageOverdue, Self::SignalLost];
 
     /// The token in subjects and the database.
     pub fn name(self) -> &'static str {
         match self {
             Self::Unpaid => "unpaid",
+            Self::Late => "late",
+            Self::LateRisk => "late_risk",
+            Self::StageOverdue => "stage_overdue",
+            Self::SignalLost => "signal_lost",
         }
     }
 }

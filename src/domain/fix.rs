@@ -30,6 +30,12 @@ pub struct FixId {
 }
 
 impl Fix {
+    /// Where it saw the rider, at its corrected fix time.
+    pub fn position(&self, fix_time: UnixMillis) -> Position {
+        let Self { point, id: _, accuracy_dm, speed_cmps, heading_deg, battery_pct: _ } = *self;
+        Position { point, fix_time, speed_cmps, heading_deg, accuracy_dm }
+    }
+
     /// Which of two differing fixes with one identity is kept, whatever order they came in: the more accurate one
     /// (none stated counts as worst), then the smaller position, then the other fields. A total order, so that a track
     /// depends on the set of fixes and not on their arrival.
@@ -113,4 +119,11 @@ pub struct Position {
     pub speed_cmps: Option<u16>,
     pub heading_deg: Option<u16>,
     pub accuracy_dm: Option<u16>,
+}
+
+impl Position {
+    /// In metres; 0 where the phone didn't say.
+    pub fn accuracy_m(&self) -> f64 {
+        self.accuracy_dm.map_or(0.0, |dm| f64::from(dm) / 10.0)
+    }
 }

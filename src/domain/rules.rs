@@ -1,5 +1,6 @@
 //! The thresholds that decisions depend on. They change only by a `control.` message in the log.
 
+use super::thresholds::{LateRisk, LowBattery, OffRoute, Pace, SignalLost, StageOverdue, Stalled, WrongPlace};
 use serde::{Deserialize, Serialize};
 
 /// Most orders in one rider's hands. Every fix goes to all of them, so this bounds what a fix can cost.
@@ -10,7 +11,8 @@ pub const MAX_STOPS: usize = 50;
 ///
 /// A log that never asks is played by version 1, whatever the program: it gives what it always gave. Version 2 adds the
 /// commands fail, return, missing and edit, proof of delivery, shifts that hand over, stops ahead that change with the
-/// trip and not only with the next fix, and dispatch. Version 3 adds routes that are found for orders without one.
+/// trip and not only with the next fix, and dispatch. Version 3 adds what an order watches of itself (progress, arrival
+/// time, alerts), and routes that are found for orders without one.
 pub const RULES_VERSION: u32 = 3;
 
 /// Who gives packed orders to riders.
@@ -55,10 +57,18 @@ pub struct Rules {
     pub max_orders_per_rider: u32,
     /// Dispatch gives an order to no rider farther from its warehouse.
     pub max_distance_m: f64,
-    /// Within this distance of a warehouse or a destination, a rider has arrived there: its round fence.
+    /// Within this distance of a warehouse or a destination, a rider has arrived there: its round fence …
     pub arrive_m: f64,
-    /// Beyond this one, a rider who had arrived has left.
+    /// … and who had arrived has left beyond this one.
     pub leave_m: f64,
+    pub off_route: OffRoute,
+    pub stalled: Stalled,
+    pub signal_lost: SignalLost,
+    pub late_risk: LateRisk,
+    pub stage_overdue: StageOverdue,
+    pub wrong_place_delivery: WrongPlace,
+    pub low_battery: LowBattery,
+    pub pace: Pace,
 }
 
 impl Default for Rules {
@@ -79,6 +89,14 @@ impl Default for Rules {
             max_distance_m: 5_000.0,
             arrive_m: 60.0,
             leave_m: 120.0,
+            off_route: OffRoute::default(),
+            stalled: Stalled::default(),
+            signal_lost: SignalLost::default(),
+            late_risk: LateRisk::default(),
+            stage_overdue: StageOverdue::default(),
+            wrong_place_delivery: WrongPlace::default(),
+            low_battery: LowBattery::default(),
+            pace: Pace::default(),
         }
     }
 }
@@ -95,7 +113,10 @@ impl Rules {
             ("late_ms", self.late_ms),
             ("clock_tolerance_ms", self.clock_tolerance_ms),
             ("dwell_ms", self.dwell_ms),
-        ] {
+        ]
+        .into_iter()
+        .chain(self.threshold_times_ms())
+        {
             if !(0..=30 * 24 * 3_600_000).contains(&ms) {
                 return Err((field, "must be 0 to 30 days in milliseconds".into()));
             }
@@ -121,7 +142,12 @@ impl Rules {
         if !(1..=MAX_STOPS).contains(&(self.max_orders_per_rider as usize)) {
             return Err(("max_orders_per_rider", format!("must be 1 to {MAX_STOPS}")));
         }
-        Ok(())
+        self.check_thresholds()
+    }
+
+    /// Whether orders watch themselves: progress, arrival time, alerts.
+    pub fn watches(&self) -> bool {
+        self.rules_version >= 3
     }
 
     /// Whether orders without a planned route ask for one, and take what is found.

@@ -1,9 +1,9 @@
 //! Random logs for tests: a few orders and riders, every kind of entry, many of them nonsense in their place.
 
 use super::{
-    Action, CellClock, Command, Dispatch, Fix, FixId, KeyId, Operator, OperatorKind, OrderId, RiderId, Rules, Stage,
-    UnixMillis,
-    cell::{Entry, Input},
+    Action, CellClock, Command, Dispatch, Fix, FixId, KeyId, Operator, OperatorKind, Order, OrderId, RiderId, Rules,
+    Stage, UnixMillis,
+    cell::{Entry, Input, Solo},
     effect::{RouteEnds, TimerKind},
     order::{Edit, Facts, FoundRoute, Missing, MissingItem, Money, Place, Promise, Proof, Route},
 };
@@ -77,6 +77,97 @@ pub(crate) fn life(seed: u64, len: u64, orders: u32, riders: u32) -> Vec<Entry> 
     })
 }
 
+/// The same with everything that came with version 3: orders that watch themselves, with promises, routes and timers.
+pub(crate) fn watching(seed: u64, len: u64, orders: u32, riders: u32) -> Vec<Entry> {
+    let log = entries(seed, len, |rng, seq, now| {
+        let input = input(rng, now, orders, riders);
+        if seq == 1 {
+            return watched(rng, Rules { rules_version: 3, ..Rules::default() });
+        }
+        if rng.random_bool(0.15) {
+            return later_input(rng, now, orders, riders);
+        }
+        if rng.random_bool(0.05) {
+            let kind = TimerKind::ALL[rng.random_range(0..TimerKind::ALL.len())];
+            return Input::Timer { order: order(rng.random_range(0..orders)), kind, n: rng.random_range(1..24) };
+        }
+        if rng.random_bool(0.02) {
+            let ends = RouteEnds { from: facts().warehouse.point, to: facts().destination };
+            let route = Route { points: vec![ends.from, point(1_000.0, 0.0), ends.to] };
+            let found = Arc::new(FoundRoute { ends, route, source: "osrm".into() });
+            return Input::Route { order: order(rng.random_range(0..orders)), found };
+        }
+        match input {
+            Input::Rules { rules, .. } => watched(rng, rules),
+            Input::Command { order, mut command } => {
+                if let Action::Create(facts) = &mut command.action {
+                    *facts = planned(rng, now, facts);
+                } else if rng.random_bool(0.3) {
+                    command.key = KeyId(rng.random());
+                    command.action = Action::Acknowledge { alert: rng.random_range(1..4) };
+                }
+                Input::Command { order, command }
+            }
+            Input::Fixes { rider, sent_time, mut fixes } => {
+                for fix in &mut fixes {
+                    fix.battery_pct = rng.random_bool(0.3).then(|| rng.random_range(5..40));
+                }
+                Input::Fixes { rider, sent_time, fixes }
+            }
+            other @ (Input::Stage { .. }
+            | Input::Shift { .. }
+            | Input::Trip { .. }
+            | Input::Timer { .. }
+            | Input::Clock { .. }
+            | Input::Route { .. }
+            | Input::Malformed { .. }) => other,
+        }
+    });
+    fired(log)
+}
+
+/// A log with the timers that an owner fires in it: each comes before the entry at whose time it is due.
+fn fired(log: Vec<Entry>) -> Vec<Entry> {
+    let (mut solo, mut all) = (Solo::default(), Vec::new());
+    for Entry { log_time, input, .. } in log {
+        // Firings of firings wait for the next entry, as they would for the owner.
+        let now = solo.cell.head().clock.at_log(log_time);
+        let of = |o: &Order| o.timers.iter().map(|(kind, n, due)| (*due, o.id.clone(), *kind, *n)).collect::<Vec<_>>();
+        let mut due: Vec<_> = solo.orders.values().flatten().flat_map(of).filter(|timer| timer.0 <= now).collect();
+        due.sort();
+        let timers = due.into_iter().map(|(_, order, kind, n)| Input::Timer { order, kind, n });
+        for input in timers.chain([input]) {
+            let entry = Entry { seq: all.len() as u64 + 1, log_time, input };
+            solo.apply(&entry);
+            all.push(entry);
+        }
+    }
+    all
+}
+
+fn watched(rng: &mut ChaCha8Rng, mut rules: Rules) -> Input {
+    if rng.random_bool(0.1) {
+        rules.rules_version = rng.random_range(1..4);
+    }
+    rules.off_route.raise_after_ms = rng.random_range(0..10_000);
+    rules.off_route.clear_after_ms = rng.random_range(0..10_000);
+    rules.stalled.after_ms = rng.random_range(1_000..30_000);
+    rules.signal_lost.after_ms = rng.random_range(1_000..20_000);
+    rules.stage_overdue.received_ms = rng.random_range(0..30_000);
+    rules.stage_overdue.packed_ms = rng.random_range(0..30_000);
+    rules.pace.picking_ms = rng.random_range(0..120_000);
+    Input::Rules { rules, needs: 3 }
+}
+
+/// Some with a promise, some with a route to the east of where riders are.
+fn planned(rng: &mut ChaCha8Rng, now: UnixMillis, facts: &Facts) -> Arc<Facts> {
+    let promise = rng.random_bool(0.6).then(|| Promise { from: now, to: now.plus(rng.random_range(0..600_000)) });
+    let east_m = f64::from(rng.random_range(0..300));
+    let line = (0..=20).map(|i| point(f64::from(i) * 100.0, east_m)).collect();
+    let route = rng.random_bool(0.6).then_some(Route { points: line });
+    Arc::new(Facts { promise, route, ..facts.clone() })
+}
+
 fn entries(seed: u64, len: u64, mut input: impl FnMut(&mut ChaCha8Rng, u64, UnixMillis) -> Input) -> Vec<Entry> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     // Times are told by the cell's clock, as those who speed it up must do.
@@ -136,7 +227,7 @@ fn input(rng: &mut ChaCha8Rng, now: UnixMillis, orders: u32, riders: u32) -> Inp
 
 fn dispatching(rng: &mut ChaCha8Rng, mut rules: Rules) -> Input {
     if rng.random_bool(0.1) {
-        rules.rules_version = rng.random_range(1..4);
+        rules.rules_version = rng.random_range(1..3);
     }
     rules.dispatch = if rng.random_bool(0.7) { Dispatch::Nearest } else { Dispatch::Manual };
     rules.max_orders_per_rider = rng.random_range(1..4);
@@ -154,7 +245,7 @@ fn later_input(rng: &mut ChaCha8Rng, now: UnixMillis, orders: u32, riders: u32) 
     let key = rng.random_range(0..60u128) << 64 | 1 << 110;
     let send =
         |action| Input::Command { order: order.clone(), command: Command { by: by.clone(), ..command(action, key) } };
-    match rng.random_range(0..13) {
+    match rng.random_range(0..12) {
         0 => send(Action::Fail { reason: "nobody there".into(), at, sent: None }),
         1 => send(Action::Return { reason: "refused".into(), at, sent: None }),
         2 => {
@@ -172,11 +263,6 @@ fn later_input(rng: &mut ChaCha8Rng, now: UnixMillis, orders: u32, riders: u32) 
         }
         5 => Input::Shift { rider: who, on: rng.random_bool(0.1), handover_to: Some(other) },
         6 => Input::Trip { rider: who, stops: vec![order] },
-        7 => {
-            let ends = RouteEnds { from: facts().warehouse.point, to: facts().destination };
-            let route = Route { points: vec![ends.from, point(1_000.0, 0.0), ends.to] };
-            Input::Route { order, found: Arc::new(FoundRoute { ends, route, source: "osrm".into() }) }
-        }
         _ => Input::Shift { rider: who, on: true, handover_to: None },
     }
 }

@@ -165,6 +165,11 @@ impl Track {
         dirty.into_iter().filter_map(|n| Some((n, self.sealed.get(n as usize)?.clone()))).collect()
     }
 
+    /// The sealed chunks as they are stored, by number from 0.
+    pub fn chunks(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.sealed.iter().map(|chunk| &chunk[..])
+    }
+
     /// Gives a track that was stored without its chunks those chunks back.
     pub fn restore(&mut self, chunks: impl IntoIterator<Item = Box<[u8]>>) -> Result<(), BrokenTrack> {
         self.sealed = chunks.into_iter().collect();
@@ -308,6 +313,11 @@ impl Track {
                 (Some(_), None) => {}
             }
             self.dirty.push(u32::try_from(n).unwrap_or(u32::MAX));
+        }
+        // A replay stores nothing, and takes none of them.
+        if self.dirty.len() > 2 * self.sealed.len() {
+            self.dirty.sort_unstable();
+            self.dirty.dedup();
         }
         self.chunks = u32::try_from(start + sealed).unwrap_or(u32::MAX);
         self.open = rest.to_vec();

@@ -12,6 +12,7 @@
 
 mod identity;
 mod reader;
+mod scroll;
 
 use crate::{
     domain::{CellId, UnixMillis},
@@ -23,6 +24,7 @@ use crate::{
 use async_nats::jetstream::Context;
 use identity::Verdict;
 use reader::Reader;
+pub use scroll::{Scroll, ScrollError};
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 

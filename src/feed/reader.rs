@@ -169,7 +169,44 @@ impl Reader {
         }
     }
 
+    /// What has come since, undecoded and at least one message; and whether the log had more when the last was sent.
+    pub(super) async fn messages(&mut self) -> Result<(Vec<log::Message>, bool), Doubt> {
+        if let Some(doubt) = self.doubt.take() {
+            return Err(doubt);
+        }
+        let chunk = self.wait().await?;
+        let (mut messages, mut more) = (Vec::with_capacity(chunk.len()), true);
+        for message in chunk {
+            match self.place(message).await {
+                Ok(kept) => {
+                    more = kept.message.info().is_ok_and(|info| info.pending > 0);
+                    messages.push(kept.raw().to_message());
+                }
+                Err(doubt) if messages.is_empty() => return Err(doubt),
+                Err(doubt) => {
+                    self.doubt = Some(doubt);
+                    break;
+                }
+            }
+        }
+        Ok((messages, more))
+    }
+
     async fn take(&mut self, message: Result<Message, pull::MessagesError>) -> Result<(Received, Kept), Doubt> {
+        let kept = self.place(message).await?;
+        let reply = value(kept.message.headers.as_ref(), header::REPLY).filter(|reply| {
+            let fits = subject::is_reply(reply);
+            if !fits {
+                tracing::debug!(seq = kept.seq, reply, "no answer may be published there");
+            }
+            fits
+        });
+        let received = Received { entry: log::decode(kept.raw()), reply: reply.map(Arc::from) };
+        Ok((received, kept))
+    }
+
+    /// Makes sure that the message is the next.
+    async fn place(&mut self, message: Result<Message, pull::MessagesError>) -> Result<Kept, Doubt> {
         let message = message?;
         let info = message.info().map_err(|e| Doubt::NoPlace(e.to_string()))?;
         let (seq, log_time) = (info.stream_sequence, millis(info.published.unix_timestamp_nanos()));
@@ -180,24 +217,7 @@ impl Reader {
             self.confirm_hole(seq).await?;
         }
         self.expected = seq + 1;
-        let headers = message.headers.as_ref();
-        let raw = Raw {
-            seq,
-            log_time,
-            subject: &message.subject,
-            payload: &message.payload,
-            idempotency_key: value(headers, header::IDEMPOTENCY_KEY),
-            publisher: value(headers, header::PUBLISHER),
-        };
-        let reply = value(headers, header::REPLY).filter(|reply| {
-            let fits = subject::is_reply(reply);
-            if !fits {
-                tracing::debug!(seq, reply, "no answer may be published there");
-            }
-            fits
-        });
-        let received = Received { entry: log::decode(raw), reply: reply.map(Arc::from) };
-        Ok((received, Kept { message, seq, log_time }))
+        Ok(Kept { message, seq, log_time })
     }
 
     /// A hole is legal where the server says that the next message it has is the one that came: those between were
@@ -226,16 +246,20 @@ struct Kept {
 }
 
 impl Kept {
-    fn digest(&self) -> [u8; 32] {
+    fn raw(&self) -> Raw<'_> {
         let headers = self.message.headers.as_ref();
-        log::digest(&Raw {
+        Raw {
             seq: self.seq,
             log_time: self.log_time,
             subject: &self.message.subject,
             payload: &self.message.payload,
             idempotency_key: value(headers, header::IDEMPOTENCY_KEY),
             publisher: value(headers, header::PUBLISHER),
-        })
+        }
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        log::digest(&self.raw())
     }
 }
 

@@ -21,6 +21,9 @@ pub struct Options {
     pub log_max_bytes: u64,
     /// Byte limit of the task stream, which also refuses when full.
     pub task_max_bytes: u64,
+    /// Byte limit of the alerts. At the limit the oldest go: all of them are in the database, and an owner that can't say
+    /// any more helps nobody. 256 MiB hold some 300,000 changes.
+    pub alert_max_bytes: u64,
     /// Byte limit of the dead letters. The oldest go first: whoever sends rubbish must not stop the outbox.
     pub dead_max_bytes: u64,
     /// Servers that hold each stream: 1, or 3 on a cluster.
@@ -29,7 +32,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { log_max_bytes: 4 << 30, task_max_bytes: 256 << 20, dead_max_bytes: 256 << 20, replicas: 1 }
+        Self {
+            log_max_bytes: 4 << 30,
+            task_max_bytes: 256 << 20,
+            alert_max_bytes: 256 << 20,
+            dead_max_bytes: 256 << 20,
+            replicas: 1,
+        }
     }
 }
 
@@ -43,6 +52,10 @@ const NO_ROOM: ErrorCode = ErrorCode::STORAGE_RESOURCES_EXCEEDED;
 /// How long a task that no warehouse system fetched is kept.
 const TASK_MAX_AGE: Duration = Duration::from_secs(7 * 86_400);
 
+/// How long a change of an alert is kept. An order lives for hours; an alert that stays open for longer than this is listed
+/// out of the database only.
+const ALERT_MAX_AGE: Duration = Duration::from_secs(7 * 86_400);
+
 /// How long a dead letter is kept.
 const DEAD_MAX_AGE: Duration = Duration::from_secs(30 * 86_400);
 
@@ -50,6 +63,7 @@ const DEAD_MAX_AGE: Duration = Duration::from_secs(30 * 86_400);
 pub(crate) fn kept_for(subject: &str) -> Option<Duration> {
     match subject::outbox_target(subject) {
         subject::TASK => Some(TASK_MAX_AGE),
+        subject::ALERT => Some(ALERT_MAX_AGE),
         subject::DEAD => Some(DEAD_MAX_AGE),
         _ => None,
     }
@@ -107,7 +121,12 @@ pub struct Name {
 
 /// All that a cell has in JetStream, its log first.
 pub fn names(cell: &CellId) -> Vec<Name> {
-    let own = [subject::log_stream(cell), subject::task_stream(cell), subject::dead_stream(cell)];
+    let own = [
+        subject::log_stream(cell),
+        subject::task_stream(cell),
+        subject::alert_stream(cell),
+        subject::dead_stream(cell),
+    ];
     let own = own.into_iter().map(|stream| Name { stream, shared: false });
     own.chain(BUCKETS.map(|(bucket, ..)| Name { stream: subject::bucket_stream(bucket), shared: true })).collect()
 }
@@ -144,6 +163,14 @@ pub async fn ensure(js: &Context, cell: &CellId, options: &Options) -> Result<Lo
         TASK_MAX_AGE,
     );
     ensure_stream(js, task).await?;
+    let alert = kept(
+        subject::alert_stream(cell),
+        subject::alert_subjects(cell),
+        options.alert_max_bytes,
+        DiscardPolicy::Old,
+        ALERT_MAX_AGE,
+    );
+    ensure_stream(js, alert).await?;
     let dead = kept(
         subject::dead_stream(cell),
         subject::dead_subjects(cell),
@@ -301,11 +328,13 @@ async fn ensure_bucket(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::AlertKind;
 
     #[test]
-    fn tasks_and_dead_letters_age_and_the_directory_does_not() {
+    fn tasks_alerts_and_dead_letters_age_and_the_directory_does_not() {
         let (cell, order) = (CellId::default(), "o".parse().unwrap());
         assert_eq!(kept_for(&subject::task(&cell, &"w".parse().unwrap(), &order, 1)), Some(TASK_MAX_AGE));
+        assert_eq!(kept_for(&subject::alert(&cell, AlertKind::Late, &order, 1, 1)), Some(ALERT_MAX_AGE));
         assert_eq!(kept_for(&subject::dead(&cell, 1)), Some(DEAD_MAX_AGE));
         assert_eq!(kept_for(&subject::directory_key(&order)), None);
     }

@@ -98,6 +98,10 @@ async fn ask(cell: &CellId, owner: &dyn Owner, request: &Message) -> Option<Byte
         with(payload, |ask| owner.orders(ask)).await
     } else if asked(what::TRACK) {
         with(payload, |ask| owner.track(ask)).await
+    } else if asked(what::ALERTS) {
+        with(payload, |ask| owner.alerts(ask)).await
+    } else if asked(what::ALERT) {
+        with(payload, |ask| owner.alert(ask)).await
     } else if asked(what::PASSED) {
         with(payload, |ask| owner.passed(ask)).await
     } else if asked(what::RIDER) {

@@ -3,8 +3,9 @@
 use super::{Options, Store};
 use crate::{
     domain::{
-        CellId, Facts, Fix, FixId, Live, Mark, Operator, OperatorKind, Order, OrderId, Position, RiderId, Stage,
-        Status, UnixMillis,
+        Alert, AlertKind, AlertState, CellId, Facts, Fix, FixId, Live, Mark, Operator, OperatorKind, Order, OrderId,
+        Position, RiderId, Stage, Status, UnixMillis,
+        alert::{AlertChange, Because, Evidence},
         effect::{Revision, Row, RowFix, RowKind, TimerKind},
         order::{Money, Place},
         track::Track,
@@ -12,7 +13,10 @@ use crate::{
     geo::Point,
     metrics::Metrics,
     ports::{Commit, HistoryItem, OrderColumns, OrderCommit, OutboxItem},
-    wire::{blob, doc},
+    wire::{
+        alert::{AlertBody, alert_body},
+        blob, doc,
+    },
 };
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
@@ -39,6 +43,7 @@ pub(super) struct Shop {
     orders: BTreeMap<OrderId, Kept>,
     seq: u64,
     commit: Commit,
+    alerts: BTreeMap<(OrderId, u32), Alert>,
     /// Length of each new order's `extra`.
     pub(super) extra_bytes: usize,
     /// Fixes lie all over a town and some hours, and change between good and bad.
@@ -52,6 +57,7 @@ impl Shop {
             orders: BTreeMap::new(),
             seq: 0,
             commit: Commit::default(),
+            alerts: BTreeMap::new(),
             extra_bytes: 0,
             roaming: false,
         }
@@ -65,6 +71,18 @@ impl Shop {
     pub(super) fn state(&self, id: &OrderId) -> Value {
         let order = &self.orders[id].order;
         doc::order(id, &order.facts, &order.live)
+    }
+
+    /// Every alert as it should be, those detected last first.
+    pub(super) fn alerts(&self) -> Vec<AlertBody> {
+        let last = |((order, _), alert): (&(OrderId, u32), &Alert)| {
+            let at = alert.cleared.map(|c| c.0).or(alert.acknowledged.as_ref().map(|a| a.0));
+            let change = AlertChange { alert: alert.clone(), at: at.unwrap_or(alert.detected_at) };
+            alert_body(&CellId::default(), order, &change)
+        };
+        let mut all: Vec<_> = self.alerts.iter().map(last).collect();
+        all.sort_by_key(|body| std::cmp::Reverse((body.detected_at_ms, body.alert.clone())));
+        all
     }
 
     /// `steps` random steps, and their commit.
@@ -142,6 +160,7 @@ impl Shop {
             timers: vec![(TimerKind::Unpaid, 1, at.plus(1_800_000))],
             timers_set: 1,
             tasks: 0,
+            watch: None,
             track: Track::default(),
         };
         self.orders.insert(id.clone(), Kept { order, fixes: Vec::new(), chunks: BTreeMap::new(), touched: true });
@@ -244,6 +263,7 @@ impl Shop {
             at,
             point: None,
             fix,
+            eta: None,
             note: None,
         };
         let state = format!("state at {}", self.seq).into();
@@ -254,6 +274,51 @@ impl Shop {
             row: Box::new(row),
             patch: Some(patch.to_string().into()),
         });
+        self.watch(id, at);
+    }
+
+    /// An alert is raised now and then, and the first that isn't cleared goes on.
+    fn watch(&mut self, id: &OrderId, at: UnixMillis) {
+        let place = usize::try_from(self.seq).unwrap();
+        if self.seq.is_multiple_of(4) {
+            let n = u32::try_from(self.alerts.range((id.clone(), 0)..=(id.clone(), u32::MAX)).count()).unwrap() + 1;
+            let kind = AlertKind::ALL[place / 4 % AlertKind::ALL.len()];
+            let measure = 0.1 + f64::from(n);
+            let evidence = Evidence { measure, threshold: 0.1, since: at, fixes: Vec::new(), about: None };
+            let rider = self.orders[id].order.live.rider.clone();
+            let alert = Alert {
+                n,
+                kind,
+                state: AlertState::Raised,
+                change: 1,
+                rider,
+                evidence,
+                due_at: (kind == AlertKind::Late).then(|| at.plus(-5)),
+                detected_at: at,
+                acknowledged: None,
+                cleared: None,
+            };
+            self.alerts.insert((id.clone(), n), alert);
+            self.say((id.clone(), n), at);
+        }
+        let open = self.alerts.iter_mut().find(|(_, alert)| alert.state != AlertState::Cleared);
+        if let Some((key, alert)) = open.filter(|_| self.seq.is_multiple_of(5)) {
+            alert.change += 1;
+            if alert.state == AlertState::Raised {
+                alert.state = AlertState::Acknowledged;
+                alert.acknowledged = Some((at, Operator { kind: OperatorKind::Operations, id: "alice".into() }));
+            } else {
+                alert.state = AlertState::Cleared;
+                alert.cleared = Some((at, Because::Over));
+            }
+            let key = key.clone();
+            self.say(key, at);
+        }
+    }
+
+    fn say(&mut self, key: (OrderId, u32), at: UnixMillis) {
+        let alert = self.alerts[&key].clone();
+        self.commit.alerts.push(alert_body(&CellId::default(), &key.0, &AlertChange { alert, at }));
     }
 }
 

@@ -1,8 +1,9 @@
 //! The state hash: equal for two files exactly when they hold the same function of the same log.
 //!
-//! It covers orders, track chunks, history, riders, timers and the cell's own state with its cursor; every column, in
-//! key order. It leaves out the outbox, which depends on when PubAcks came, the log's creation time, which differs
-//! between a log and its copy, and `order_passed`, which is an index of the history and may hold more than it must. Each value goes in with its type and length, so that no two contents look alike.
+//! It covers orders, track chunks, history, riders, timers, alerts and the cell's own state with its cursor; every column,
+//! in key order. It leaves out the outbox, which depends on when PubAcks came, the log's creation time, which differs between
+//! a log and its copy, and `order_passed`, which is an index of the history and may hold more than it must. Each value goes
+//! in with its type and length, so that no two contents look alike.
 
 use super::schema::MIGRATIONS;
 use rusqlite::{Connection, OpenFlags, types::ValueRef};
@@ -96,7 +97,7 @@ struct Part {
     order: Option<&'static str>,
 }
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     Part { table: "orders", sql: "SELECT * FROM orders ORDER BY id", order: Some("id") },
     Part {
         table: "order_track_chunk",
@@ -106,6 +107,7 @@ const PARTS: [Part; 6] = [
     Part { table: "order_tracking", sql: "SELECT * FROM order_tracking ORDER BY id", order: Some("order_id") },
     Part { table: "riders", sql: "SELECT * FROM riders ORDER BY id", order: None },
     Part { table: "timers", sql: "SELECT * FROM timers ORDER BY order_id, kind", order: Some("order_id") },
+    Part { table: "alerts", sql: "SELECT * FROM alerts ORDER BY id", order: Some("order_id") },
     Part { table: "cell_state", sql: "SELECT cursor, cursor_digest, cell_time, head FROM cell_state", order: None },
 ];
 

@@ -8,11 +8,13 @@
 //! [`Store`] implements the ports that actors and publishers see; what only the owner of the cell reads (lists, deltas,
 //! tracks, everything at a start) are methods of its own. [`state_hash`] proves that two files hold the same state.
 
+mod alerts;
 mod checkpoint;
 mod copy;
 mod deltas;
 mod hash;
 mod list;
+mod look;
 mod passed;
 mod read;
 mod readers;
@@ -31,14 +33,18 @@ mod tests;
 pub use copy::{CopyError, copy, mark, readopt};
 pub use hash::{HashError, StateHash, TableHash, state_hash};
 pub use list::ListError;
+pub use look::{Look, LookError, StoredLine, StoredOrder};
 pub use read::CellImage;
 pub use schema::SchemaError;
 
 use crate::{
-    domain::{CellId, OrderId, RiderId, UnixMillis, effect::TimerKind},
+    domain::{AlertKind, CellId, OrderId, RiderId, UnixMillis, effect::TimerKind},
     metrics::Metrics,
     ports::{self, Commit, LogMark, OrderImage, OutboxItem, StoreError},
-    wire::query,
+    wire::{
+        alert::{AlertBody, AlertPage, AlertQuery, AlertsQuery},
+        query,
+    },
 };
 use bytes::Bytes;
 use checkpoint::Checkpointer;
@@ -243,6 +249,22 @@ impl Store {
     pub async fn orders(&self, ask: query::ListQuery, epoch: u64) -> Result<query::OrderPage, ListError> {
         let list = list::List::check(&ask).map_err(ListError::Field)?;
         Ok(self.inner.readers.read(move |c| list.page(c, epoch)).await?)
+    }
+
+    /// A page of alerts by detection, the newest first. What doesn't fit in a query is named by the error.
+    pub async fn alerts(&self, ask: AlertsQuery) -> Result<AlertPage, ListError> {
+        let list = alerts::List::check(&ask).map_err(ListError::Field)?;
+        Ok(self.inner.readers.read(move |c| list.page(c)).await?)
+    }
+
+    /// An alert as it is now, or `None` if there is no such alert.
+    pub async fn alert(&self, ask: AlertQuery) -> Result<Option<AlertBody>, StoreError> {
+        self.inner.readers.read(move |c| alerts::one(c, &ask.alert)).await
+    }
+
+    /// How many alerts of each kind are open; kinds without any are left out.
+    pub async fn open_alerts(&self) -> Result<Vec<(AlertKind, i64)>, StoreError> {
+        self.inner.readers.read(alerts::open_by_kind).await
     }
 
     /// A page of an order's history, or `None` if there is no such order.

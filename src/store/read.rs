@@ -3,7 +3,7 @@
 use super::readers::ReadError;
 use crate::{
     domain::{OrderId, RiderId, UnixMillis, effect::TimerKind},
-    ports::{LogMark, OrderImage, OutboxItem},
+    ports::{LogMark, OrderImage, OutboxItem, RunningTimer},
 };
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, RowIndex, params};
@@ -68,6 +68,17 @@ pub(super) fn timers(connection: &Connection) -> Result<Vec<(OrderId, TimerKind,
         let order = id("timers.order_id", row.get_ref(0)?.as_str())?;
         let kind = row.get::<_, String>(1)?.parse().map_err(|e: String| ReadError::column("timers.kind", e))?;
         Ok((order, kind, row.get(2)?, UnixMillis(row.get(3)?)))
+    })?;
+    rows.collect()
+}
+
+/// The running timers of one order, by kind.
+pub(super) fn timers_of(connection: &Connection, order: &OrderId) -> Result<Vec<RunningTimer>, ReadError> {
+    let mut statement =
+        connection.prepare_cached("SELECT kind, n, due_ms FROM timers WHERE order_id = ?1 ORDER BY kind")?;
+    let rows = statement.query_and_then([order.as_str()], |row| {
+        let kind = row.get::<_, String>(0)?.parse().map_err(|e: String| ReadError::column("timers.kind", e))?;
+        Ok((kind, row.get(1)?, UnixMillis(row.get(2)?)))
     })?;
     rows.collect()
 }

@@ -4,7 +4,7 @@
 //! in log order, so that row ids, like all the rest, are the same however the log was cut into commits and those into
 //! groups.
 
-use super::passed::Trail;
+use super::{alerts, passed::Trail};
 use crate::{
     domain::{
         Mark, OrderId, UnixMillis,
@@ -35,6 +35,8 @@ pub(super) enum WriteError {
     TwoWriters(u64),
     #[error("headers: {0}")]
     Headers(#[from] serde_json::Error),
+    #[error("alert {alert}: {reason}")]
+    Alert { alert: String, reason: String },
 }
 
 /// Writes a group that follows a state at `cursor`. Gives the new cursor and how many outbox entries were added.
@@ -74,6 +76,7 @@ pub(super) fn write(
             }
         }
     }
+    alerts::write(connection, group)?;
     let mut added = 0;
     for item in group.iter().flat_map(|commit| &commit.outbox) {
         added += enqueue(connection, item)?;
@@ -93,8 +96,8 @@ pub(super) fn dequeue(connection: &Connection, ids: &[i64]) -> Result<usize, Wri
 
 /// How many rows a commit writes, about: what groups are bounded by.
 pub(super) fn weight(commit: &Commit) -> usize {
-    let Commit { riders, orders, history, outbox, .. } = commit;
-    1 + riders.len() + orders.len() + history.len() + outbox.len()
+    let Commit { riders, orders, history, alerts, outbox, .. } = commit;
+    1 + riders.len() + orders.len() + history.len() + alerts.len() + outbox.len()
 }
 
 /// An order's last state in the group, with every chunk that any of its commits sealed, and its timers if any changed.
@@ -217,13 +220,13 @@ fn riders(connection: &Connection, group: &[Commit]) -> Result<(), WriteError> {
 const APPEND: &str = "
 INSERT INTO order_tracking (order_id, seq, kind, version, rev, status, stage, longitude, latitude, address, operator_id,
     operator_type, create_time, fix_time, device_time, sent_time, fix_seq, accuracy_m, speed_mps, heading_deg,
-    battery_pct, mark, note, patch)
+    battery_pct, mark, note, patch, eta_p10, eta_p50, eta_p90)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,
     CASE WHEN ?3 = 'stage' THEN (SELECT warehouse_name FROM orders WHERE id = ?1) END,
-    ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)";
+    ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)";
 
 fn append(connection: &Connection, seq: u64, order: &str, row: &Row, patch: Option<&Bytes>) -> Result<(), WriteError> {
-    let Row { kind, version, rev, status, stage, by, at, point, fix: row_fix, note } = row;
+    let Row { kind, version, rev, status, stage, by, at, point, fix: row_fix, eta, note } = row;
     let patch =
         patch.map(|json| std::str::from_utf8(json).map_err(|_| WriteError::Patch(order.to_owned()))).transpose()?;
     let fix = row_fix.as_ref().map(|f| &f.fix);
@@ -254,6 +257,9 @@ fn append(connection: &Connection, seq: u64, order: &str, row: &Row, patch: Opti
         row_fix.as_ref().map(|f| f.mark.name()),
         note,
         patch,
+        eta.map(|eta| eta.p10.0),
+        eta.map(|eta| eta.p50.0),
+        eta.map(|eta| eta.p90.0),
     ])?;
     Ok(())
 }

@@ -25,7 +25,7 @@ pub enum SchemaError {
 }
 
 /// All of them, oldest first.
-pub(super) const MIGRATIONS: &[&str] = &[TABLES, REPORT, ENDED, OUTBOX_AGE, BY_USER, super::passed::TABLE];
+pub(super) const MIGRATIONS: &[&str] = &[TABLES, REPORT, ENDED, OUTBOX_AGE, BY_USER, ETA, ALERTS, super::passed::TABLE];
 
 /// Times are milliseconds since 1970: the cell's unless the name says otherwise. Foreign keys are not declared: every
 /// row comes from one writer that has just written the order, and checking would cost a look-up for each fix.
@@ -159,6 +159,44 @@ CREATE INDEX orders_by_user ON orders (user_id, create_time, id);
 CREATE INDEX orders_by_update_time ON orders (update_time);
 ";
 
+/// The arrival time where a line told a new one, as then predicted.
+const ETA: &str = "
+ALTER TABLE order_tracking ADD COLUMN eta_p10 INTEGER;
+ALTER TABLE order_tracking ADD COLUMN eta_p50 INTEGER;
+ALTER TABLE order_tracking ADD COLUMN eta_p90 INTEGER;
+";
+
+/// Every alert as it is after its last change. Lists go from the one detected last to the first; what is asked for all day
+/// are those that are open.
+const ALERTS: &str = "
+CREATE TABLE alerts (
+    id TEXT PRIMARY KEY,                -- order_id.n
+    order_id TEXT NOT NULL,
+    n INTEGER NOT NULL,                 -- counts the order's alerts from 1
+    kind TEXT NOT NULL,
+    severity TEXT NOT NULL,             -- info, warning, critical
+    state TEXT NOT NULL,                -- raised, acknowledged, cleared
+    change INTEGER NOT NULL,            -- counts the alert's changes from 1
+    at INTEGER NOT NULL,                -- of the last change
+    since INTEGER NOT NULL,             -- since when it is so; fix time of what fixes show
+    detected_at INTEGER NOT NULL,
+    due_at INTEGER,                     -- of what a deadline raised
+    rider_id TEXT,
+    acknowledged_at INTEGER,
+    acknowledged_by TEXT,
+    cleared_at INTEGER,
+    cleared_because TEXT,
+    measure REAL NOT NULL,              -- in the kind's unit
+    threshold REAL NOT NULL,
+    body TEXT NOT NULL                  -- JSON of the last change, as the stream has it
+) STRICT;
+CREATE INDEX alerts_open ON alerts (detected_at, id) WHERE state <> 'cleared';
+CREATE INDEX alerts_by_detected ON alerts (detected_at, id);
+CREATE INDEX alerts_by_kind ON alerts (kind, detected_at, id);
+CREATE INDEX alerts_by_order ON alerts (order_id, detected_at, id);
+CREATE INDEX alerts_by_rider ON alerts (rider_id, detected_at, id) WHERE rider_id IS NOT NULL;
+";
+
 /// Brings the file to the present schema and checks that it is this cell's.
 pub(super) fn prepare(connection: &mut Connection, cell: &CellId) -> Result<(), SchemaError> {
     check_application(connection)?;
@@ -173,12 +211,18 @@ pub(super) fn prepare(connection: &mut Connection, cell: &CellId) -> Result<(), 
 
 /// Checks that a file is this cell's, of whatever schema that this program knows, and changes nothing.
 pub(super) fn belongs(connection: &Connection, cell: &CellId) -> Result<(), SchemaError> {
+    known(connection)?;
+    is_cell(connection, cell)
+}
+
+/// Checks that a file is ours, of a schema that this program knows, and gives which.
+pub(super) fn known(connection: &Connection) -> Result<usize, SchemaError> {
     check_application(connection)?;
     let had = version(connection)?;
     if had > MIGRATIONS.len() {
         return Err(SchemaError::Newer { found: had, known: MIGRATIONS.len() });
     }
-    is_cell(connection, cell)
+    Ok(had)
 }
 
 fn is_cell(connection: &Connection, cell: &CellId) -> Result<(), SchemaError> {

@@ -45,7 +45,8 @@ pub(super) fn page(connection: &Connection, ask: &TrackQuery) -> Result<Option<T
     Ok(Some(TrackPage { rows, next: None }))
 }
 
-fn line(row: &Row<'_>, lines: Lines) -> Result<TrackRow, ReadError> {
+/// A line of the history, from a row that has these columns.
+pub(super) fn line(row: &Row<'_>, lines: Lines) -> Result<TrackRow, ReadError> {
     let status = row.get::<_, u8>("status")?;
     let time = |column: &str| Ok::<_, ReadError>(row.get::<_, Option<i64>>(column)?.map(UnixMillis));
     Ok(TrackRow {
@@ -70,22 +71,14 @@ fn line(row: &Row<'_>, lines: Lines) -> Result<TrackRow, ReadError> {
         heading_deg: row.get("heading_deg")?,
         battery_pct: row.get("battery_pct")?,
         sent_time_ms: time("sent_time")?,
-        eta_p10_ms: predicted(row, "eta_p10")?,
-        eta_p50_ms: predicted(row, "eta_p50")?,
-        eta_p90_ms: predicted(row, "eta_p90")?,
+        eta_p10_ms: time("eta_p10")?,
+        eta_p50_ms: time("eta_p50")?,
+        eta_p90_ms: time("eta_p90")?,
         patch: match lines {
             Lines::All | Lines::Events => None,
             Lines::Changes => Some(patch(row)?),
         },
     })
-}
-
-/// A predicted time, in a file whose schema has the column.
-fn predicted(row: &Row<'_>, column: &str) -> Result<Option<UnixMillis>, ReadError> {
-    match row.as_ref().column_index(column) {
-        Ok(index) => Ok(row.get::<_, Option<i64>>(index)?.map(UnixMillis)),
-        Err(_) => Ok(None),
-    }
 }
 
 fn patch(row: &Row<'_>) -> Result<Value, ReadError> {
@@ -152,18 +145,5 @@ mod tests {
         let mut state = Value::Null;
         changes.iter().for_each(|row| merge::patch(&mut state, row.patch.as_ref().unwrap()));
         assert_eq!(state, shop.state(&order));
-    }
-
-    /// Another schema's columns are read where they are.
-    #[test]
-    fn predictions_are_shown_once_the_file_has_them() {
-        let connection = Connection::open_in_memory().unwrap();
-        connection
-            .execute_batch("CREATE TABLE t (eta_p10 INTEGER, eta_p50 INTEGER); INSERT INTO t VALUES (7, NULL)")
-            .unwrap();
-        let seen = connection.query_row("SELECT * FROM t", [], |row| {
-            Ok(["eta_p10", "eta_p50", "eta_p90"].map(|column| predicted(row, column).unwrap()))
-        });
-        assert_eq!(seen.unwrap(), [Some(UnixMillis(7)), None, None]);
     }
 }

@@ -98,6 +98,8 @@ pub enum Right {
     Return,
     Missing,
     Edit,
+    /// Take note of alerts.
+    Acknowledge,
     /// Report a warehouse's stage.
     Stage,
     /// Report what a rider's device reports: fixes, shift, trip, delivered, failed, returned.
@@ -105,6 +107,7 @@ pub enum Right {
     ReadOrder,
     ListOrders,
     ReadTrack,
+    ReadAlerts,
     ReadRider,
     /// The nearest riders, or all in a box.
     FindRiders,
@@ -136,11 +139,13 @@ pub const RIGHTS: &[(Right, [Reach; 6])] = {
         (Return, [N, N, O, N, N, A]),
         (Missing, [N, N, O, O, A, A]),
         (Edit, [N, N, N, N, A, A]),
+        (Acknowledge, [N, N, N, N, N, A]),
         (Stage, [N, N, N, O, N, A]),
         (Report, [N, N, O, N, N, A]),
         (ReadOrder, [O, O, O, O, A, A]),
         (ListOrders, [O, N, O, O, A, A]),
         (ReadTrack, [N, N, N, N, N, A]),
+        (ReadAlerts, [N, N, N, N, N, A]),
         (ReadRider, [N, N, O, N, A, A]),
         (FindRiders, [N, N, N, N, A, A]),
         (ReadCell, [N, N, N, N, A, A]),
@@ -168,11 +173,13 @@ impl Right {
             Self::Return => "return orders",
             Self::Missing => "report missing items",
             Self::Edit => "edit orders",
+            Self::Acknowledge => "acknowledge alerts",
             Self::Stage => "report stages",
             Self::Report => "report as a rider",
             Self::ReadOrder => "read orders",
             Self::ListOrders => "list orders",
             Self::ReadTrack => "read tracks",
+            Self::ReadAlerts => "read alerts",
             Self::ReadRider => "read riders",
             Self::FindRiders => "find riders",
             Self::ReadCell => "read the cell",
@@ -250,7 +257,7 @@ mod tests {
         let all = lines.len();
         lines.sort();
         lines.dedup();
-        assert_eq!((lines.len(), all), (25, 25));
+        assert_eq!((lines.len(), all), (27, 27));
     }
 
     #[test]

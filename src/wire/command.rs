@@ -220,6 +220,10 @@ pub struct CommandBody {
     /// With `edit`: contact, address text or notes were changed where they are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub personal: Option<bool>,
+    /// With `acknowledge`: the number of the order's alert.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 4_294_967_295_i64)]
+    pub alert: Option<u32>,
 }
 
 /// Which verbs take a field of [`CommandBody`]; every verb takes one that isn't here. Parser and documentation read this.
@@ -235,16 +239,31 @@ pub const TAKEN: &[(&str, &[Verb])] = &[
     ("destination", &[Verb::Edit]),
     ("datum", &[Verb::Edit]),
     ("personal", &[Verb::Edit]),
+    ("alert", &[Verb::Acknowledge]),
 ];
 
 /// What a verb can't do without.
-pub const NEEDED: &[(Verb, &str)] = &[(Verb::Assign, "rider"), (Verb::Fail, "reason"), (Verb::Return, "reason")];
+pub const NEEDED: &[(Verb, &str)] =
+    &[(Verb::Assign, "rider"), (Verb::Fail, "reason"), (Verb::Return, "reason"), (Verb::Acknowledge, "alert")];
 
 impl CommandBody {
     /// Names the first field that the verb doesn't take, or that it lacks.
     fn check(&self, verb: Verb) -> Result<(), FieldError> {
-        let Self { if_rev: _, reason, rider, at_ms, proof, items, count, note, promise, destination, datum, personal } =
-            self;
+        let Self {
+            if_rev: _,
+            reason,
+            rider,
+            at_ms,
+            proof,
+            items,
+            count,
+            note,
+            promise,
+            destination,
+            datum,
+            personal,
+            alert,
+        } = self;
         let given = [
             ("reason", reason.is_some()),
             ("rider", rider.is_some()),
@@ -257,6 +276,7 @@ impl CommandBody {
             ("destination", destination.is_some()),
             ("datum", datum.is_some()),
             ("personal", personal.is_some()),
+            ("alert", alert.is_some()),
         ];
         let takes = |field: &str| TAKEN.iter().any(|(name, verbs)| *name == field && verbs.contains(&verb));
         match given.into_iter().find(|(field, given)| *given && !takes(field)) {
@@ -284,8 +304,21 @@ pub fn action(verb: Verb, cell: &CellId, payload: &[u8]) -> Result<Asked, FieldE
     }
     let body: CommandBody = if payload.is_empty() { CommandBody::default() } else { parse_json(payload)? };
     body.check(verb)?;
-    let CommandBody { if_rev, reason, rider, at_ms, proof, items, count, note, promise, destination, datum, personal } =
-        body;
+    let CommandBody {
+        if_rev,
+        reason,
+        rider,
+        at_ms,
+        proof,
+        items,
+        count,
+        note,
+        promise,
+        destination,
+        datum,
+        personal,
+        alert,
+    } = body;
     let missing = |field| FieldError::new(field, "is missing");
     let at = at_ms.map(|ms| time("at_ms", ms)).transpose()?;
     let reason = reason.map(|r| text("reason", r)).transpose()?;
@@ -302,6 +335,7 @@ pub fn action(verb: Verb, cell: &CellId, payload: &[u8]) -> Result<Asked, FieldE
         Verb::Return => Action::Return { reason: reason.ok_or_else(|| missing("reason"))?, at, sent: None },
         Verb::Missing => Action::Missing(Arc::new(life::missing(items, count, note)?)),
         Verb::Edit => Action::Edit(life::edit(promise, destination, datum, personal.unwrap_or(false))?),
+        Verb::Acknowledge => Action::Acknowledge { alert: alert.ok_or_else(|| missing("alert"))? },
     };
     Ok(Asked { action, if_rev, needs: 1 })
 }

@@ -74,6 +74,45 @@ struct Later {
     dispatch: Option<IgnoredAny>,
     max_orders_per_rider: Option<IgnoredAny>,
     max_distance_m: Option<IgnoredAny>,
+    #[serde(flatten)]
+    latest: Latest,
+}
+
+/// Of that, what came last.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Latest {
+    arrive_m: Option<IgnoredAny>,
+    leave_m: Option<IgnoredAny>,
+    off_route: Option<IgnoredAny>,
+    stalled: Option<IgnoredAny>,
+    signal_lost: Option<IgnoredAny>,
+    late_risk: Option<IgnoredAny>,
+    stage_overdue: Option<IgnoredAny>,
+    wrong_place_delivery: Option<IgnoredAny>,
+    low_battery: Option<IgnoredAny>,
+    pace: Option<IgnoredAny>,
+}
+
+impl Latest {
+    fn is_named(&self) -> bool {
+        let Self {
+            arrive_m,
+            leave_m,
+            off_route,
+            stalled,
+            signal_lost,
+            late_risk,
+            stage_overdue,
+            wrong_place_delivery,
+            low_battery,
+            pace,
+        } = self;
+        let radii = [arrive_m, leave_m];
+        let kinds =
+            [off_route, stalled, signal_lost, late_risk, stage_overdue, wrong_place_delivery, low_battery, pace];
+        radii.into_iter().chain(kinds).any(Option::is_some)
+    }
 }
 
 /// Parses and checks a rules message: every threshold that isn't named has its default; the version that isn't named is
@@ -81,9 +120,14 @@ struct Later {
 pub fn rules(payload: &[u8]) -> Result<(Rules, u32), FieldError> {
     let rules: Rules = parse_json(payload)?;
     rules.check().map_err(|(field, reason)| FieldError::new(field, reason))?;
-    let Later { dispatch, max_orders_per_rider, max_distance_m } = parse_json(payload)?;
+    let Later { dispatch, max_orders_per_rider, max_distance_m, latest } = parse_json(payload)?;
     let later = [dispatch, max_orders_per_rider, max_distance_m].iter().any(Option::is_some);
-    Ok((rules, if later { 2 } else { 1 }))
+    let needs = match (latest.is_named(), later) {
+        (true, _) => 3,
+        (false, true) => 2,
+        (false, false) => 1,
+    };
+    Ok((rules, needs))
 }
 
 /// Payload of the rules message that begins a new log: it is played by the newest behaviour from its start.

@@ -8,7 +8,7 @@ use crate::{
         order::{Money, Place, Promise, Route},
     },
     geo::Point,
-    wire::{life::circumstances_into, merge},
+    wire::{life::circumstances_into, merge, outlook::outlook_into},
 };
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
@@ -74,6 +74,7 @@ fn only_position_differs(a: &Live, b: &Live) -> bool {
         cancelled_at,
         cancel_reason,
         circumstances,
+        outlook,
     } = a;
     (*status, *rev, *stage, *stops_ahead) == (b.status, b.rev, b.stage, b.stops_ahead)
         && (*created_at, *paid_at, *departed_at) == (b.created_at, b.paid_at, b.departed_at)
@@ -81,6 +82,7 @@ fn only_position_differs(a: &Live, b: &Live) -> bool {
         && *rider == b.rider
         && *cancel_reason == b.cancel_reason
         && *circumstances == b.circumstances
+        && *outlook == b.outlook
 }
 
 #[derive(Serialize)]
@@ -196,6 +198,7 @@ fn live_into(doc: &mut Map<String, Value>, live: &Live) {
         cancelled_at,
         cancel_reason,
         circumstances,
+        outlook,
     } = live;
     doc.insert("status".into(), status.code().into());
     doc.insert("rev".into(), (*rev).into());
@@ -217,6 +220,9 @@ fn live_into(doc: &mut Map<String, Value>, live: &Live) {
     position_into(doc, position.as_ref());
     if let Some(circumstances) = circumstances {
         circumstances_into(doc, circumstances);
+    }
+    if let Some(outlook) = outlook {
+        outlook_into(doc, outlook);
     }
 }
 
@@ -252,8 +258,10 @@ pub fn point_value(point: Point) -> Value {
 mod tests {
     use super::*;
     use crate::domain::{
-        KeyId, Stage, Status,
-        order::{Circumstances, Missing, MissingItem, Proof},
+        AlertKind, Eta, KeyId, Stage, Status,
+        alert::OpenAlert,
+        eta::{Basis, Legs, Path},
+        order::{Circumstances, Missing, MissingItem, Outlook, Proof},
         testing,
     };
     use proptest::{option, prelude::*, sample::select};
@@ -276,8 +284,9 @@ mod tests {
         let rider = (option::of(0..3u32), option::of(position()), option::of(0..3u16));
         let times = (time(), option::of(time()), option::of(time()), option::of(time()), option::of(time()));
         let circumstances = option::of(circumstances().prop_map(Arc::new));
-        (status, rider, times, option::of("[ab]{0,2}"), circumstances).prop_map(
-            |((status, rev, stage), rider, times, cancel_reason, circumstances)| Live {
+        let more = (circumstances, option::of(outlook().prop_map(Arc::new)));
+        (status, rider, times, option::of("[ab]{0,2}"), more).prop_map(
+            |((status, rev, stage), rider, times, cancel_reason, (circumstances, outlook))| Live {
                 status,
                 rev,
                 stage,
@@ -291,6 +300,32 @@ mod tests {
                 cancelled_at: times.4,
                 cancel_reason,
                 circumstances,
+                outlook,
+            },
+        )
+    }
+
+    fn outlook() -> impl Strategy<Value = Outlook> {
+        let eta = (time(), 0..3i64, any::<bool>()).prop_map(|(at, ride_ms, straight)| Eta {
+            at,
+            p10: at,
+            p50: at.plus(ride_ms),
+            p90: at.plus(9),
+            legs: Legs { ride_ms, ..Legs::default() },
+            basis: Basis::ConstantSpeed,
+            path: if straight { Path::StraightLine } else { Path::Route },
+        });
+        let alert = (1..4u32, select(&AlertKind::ALL[..]), any::<bool>(), time());
+        let alert = alert.prop_map(|(n, kind, acknowledged, since)| OpenAlert { n, kind, acknowledged, since });
+        let alerts = prop::collection::btree_map(1..4u32, alert, 0..3);
+        let alerts = alerts.prop_map(|all| all.into_iter().map(|(n, alert)| OpenAlert { n, ..alert }).collect());
+        (option::of(eta), option::of(0..3u32), option::of(time()), option::of(time()), alerts).prop_map(
+            |(eta, remaining_m, warehouse_arrived_at, arrived_at, alerts)| Outlook {
+                eta,
+                remaining_m,
+                warehouse_arrived_at,
+                arrived_at,
+                alerts,
             },
         )
     }

@@ -5,6 +5,7 @@ use crate::domain::{
     Action, CellId, Command, Operator, OrderId, RiderId, Stage, UnixMillis, Verb,
     cell::{Entry, Input},
 };
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -17,6 +18,44 @@ pub struct Raw<'a> {
     pub payload: &'a [u8],
     pub idempotency_key: Option<&'a str>,
     pub publisher: Option<&'a str>,
+}
+
+/// The same as a value of its own: what replays are made of. Everything that decides is in it, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub seq: u64,
+    pub log_time: UnixMillis,
+    pub subject: String,
+    pub payload: Bytes,
+    pub idempotency_key: Option<String>,
+    pub publisher: Option<String>,
+}
+
+impl Raw<'_> {
+    /// A copy of it all.
+    pub fn to_message(&self) -> Message {
+        Message {
+            seq: self.seq,
+            log_time: self.log_time,
+            subject: self.subject.to_owned(),
+            payload: Bytes::copy_from_slice(self.payload),
+            idempotency_key: self.idempotency_key.map(str::to_owned),
+            publisher: self.publisher.map(str::to_owned),
+        }
+    }
+}
+
+impl Message {
+    pub fn raw(&self) -> Raw<'_> {
+        Raw {
+            seq: self.seq,
+            log_time: self.log_time,
+            subject: &self.subject,
+            payload: &self.payload,
+            idempotency_key: self.idempotency_key.as_deref(),
+            publisher: self.publisher.as_deref(),
+        }
+    }
 }
 
 /// A digest of a message in its place, over all that the state depends on: the store keeps that of the message at its

@@ -1,6 +1,7 @@
 //! The public contract: subjects, headers and JSON shapes, printed and parsed in this folder and nowhere else.
 
 pub mod access;
+pub mod alert;
 pub mod answer;
 pub mod area;
 pub mod blob;
@@ -14,7 +15,9 @@ pub mod gpx;
 pub mod header;
 pub mod life;
 pub mod log;
+pub mod logfile;
 pub mod merge;
+pub mod outlook;
 pub mod personal;
 pub mod problem;
 pub mod query;

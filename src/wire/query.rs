@@ -22,6 +22,10 @@ pub mod what {
     pub const ORDERS: &str = "orders";
     /// [`TrackQuery`](super::TrackQuery) → [`TrackPage`](super::TrackPage).
     pub const TRACK: &str = "track";
+    /// [`AlertsQuery`](crate::wire::alert::AlertsQuery) → [`AlertPage`](crate::wire::alert::AlertPage).
+    pub const ALERTS: &str = "alerts";
+    /// [`AlertQuery`](crate::wire::alert::AlertQuery) → [`AlertBody`](crate::wire::alert::AlertBody).
+    pub const ALERT: &str = "alert";
     /// [`PassedQuery`](super::PassedQuery) → [`PassedPage`](super::PassedPage).
     pub const PASSED: &str = "passed";
     /// [`RiderQuery`](super::RiderQuery) → [`RiderState`](super::RiderState).
@@ -37,8 +41,8 @@ pub mod what {
     /// Empty → [`CellState`](super::CellState).
     pub const CELL: &str = "cell";
 
-    pub const ALL: [&str; 11] =
-        [ORDER, DELTAS, ORDERS, TRACK, PASSED, RIDER, NEAREST, RIDERS, RIDER_BOARD, CELL_BOARD, CELL];
+    pub const ALL: [&str; 13] =
+        [ORDER, DELTAS, ORDERS, TRACK, PASSED, ALERTS, ALERT, RIDER, NEAREST, RIDERS, RIDER_BOARD, CELL_BOARD, CELL];
 }
 
 /// Every reply: what was asked for, or why not.

@@ -219,6 +219,48 @@ pub struct MissingState {
     pub note: Option<String>,
 }
 
+/// The arrival time as an interval.
+#[derive(Debug, ToSchema)]
+pub struct EtaState {
+    /// When the estimate was made.
+    #[schema(value_type = Millis)]
+    pub at_ms: i64,
+    #[schema(value_type = Millis)]
+    pub p10_ms: i64,
+    /// `at_ms` and the sum of the legs.
+    #[schema(value_type = Millis)]
+    pub p50_ms: i64,
+    #[schema(value_type = Millis)]
+    pub p90_ms: i64,
+    pub legs: LegsState,
+    #[schema(pattern = "^constant_speed$")]
+    pub basis: String,
+    /// Along what the ride was measured.
+    #[schema(pattern = "^(route|straight_line)$")]
+    pub path: String,
+}
+
+/// What remains, in the order in which it happens.
+#[derive(Debug, ToSchema)]
+pub struct LegsState {
+    /// Until the goods are packed and the rider is there.
+    pub picking_ms: i64,
+    pub handover_ms: i64,
+    pub ride_ms: i64,
+    pub door_ms: i64,
+}
+
+/// An open alert.
+#[derive(Debug, ToSchema)]
+pub struct OpenAlertState {
+    pub kind: String,
+    pub severity: String,
+    /// `raised` or `acknowledged`.
+    pub state: String,
+    #[schema(value_type = Millis)]
+    pub since_ms: i64,
+}
+
 /// An order as a role sees it. A member is there when it is known and the role may see it now; none is ever null.
 #[derive(Debug, ToSchema)]
 pub struct OrderState {
@@ -287,6 +329,21 @@ pub struct OrderState {
     pub proof: Option<ProofBody>,
     #[schema(value_type = Millis, required = false)]
     pub edited_at_ms: Option<i64>,
+    /// When it arrives: from payment to the order's end, told anew when p50 moves by 30 s or the status changes.
+    #[schema(value_type = EtaState, required = false)]
+    pub eta: Option<EtaState>,
+    /// Still to ride when `eta` was made, in metres.
+    #[schema(required = false, nullable = false)]
+    pub remaining_m: Option<u32>,
+    /// When the rider arrived at the warehouse.
+    #[schema(value_type = Millis, required = false)]
+    pub warehouse_arrived_at_ms: Option<i64>,
+    /// When the rider arrived at the destination.
+    #[schema(value_type = Millis, required = false)]
+    pub arrived_at_ms: Option<i64>,
+    /// Open alerts by their numbers.
+    #[schema(required = false, nullable = false)]
+    pub alerts: Option<std::collections::BTreeMap<String, OpenAlertState>>,
     /// Of one order only, never in lists.
     #[schema(value_type = super::personal::Contact, required = false)]
     pub contact: Option<super::personal::Contact>,
@@ -356,7 +413,7 @@ macro_rules! verb_bodies {
 
 verb_bodies! {
     PayBody: Pay, CancelBody: Cancel, AssignBody: Assign, UnassignBody: Unassign, DeliverBody: Deliver, FailBody: Fail,
-    ReturnBody: Return, MissingBody: Missing, EditBody: Edit,
+    ReturnBody: Return, MissingBody: Missing, EditBody: Edit, AcknowledgeBody: Acknowledge,
 }
 
 /// The body of a create over HTTP.

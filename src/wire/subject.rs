@@ -1,6 +1,6 @@
 //! Every subject and stream name. Parser and printer stand side by side; nothing else formats a subject.
 
-use crate::domain::{CellId, OrderId, RiderId, WarehouseId, effect::TimerKind, ids::is_token};
+use crate::domain::{AlertKind, CellId, OrderId, RiderId, WarehouseId, effect::TimerKind, ids::is_token};
 use std::fmt;
 
 /// A subject of the cell's log, parsed as far as tokens go. Verbs stay text: what is unknown becomes a dead letter that
@@ -178,6 +178,11 @@ pub fn alert_subjects(cell: &CellId) -> String {
     format!("alert.{cell}.>")
 }
 
+/// `alert.{cell}.{kind}.{order}.{alert}.{n}`: the `n`th change of the order's alert of that number.
+pub fn alert(cell: &CellId, kind: AlertKind, order: &OrderId, alert: u32, n: u32) -> String {
+    format!("alert.{cell}.{}.{order}.{alert}.{n}", kind.name())
+}
+
 /// `query.{cell}.{what}`: requests that the cell's owner answers.
 pub fn query(cell: &CellId, what: &str) -> String {
     format!("query.{cell}.{what}")
@@ -223,10 +228,13 @@ pub fn directory_key(order: &OrderId) -> String {
 /// First token of task subjects.
 pub const TASK: &str = "task";
 
+/// First token of alerts' subjects.
+pub const ALERT: &str = "alert";
+
 /// First token of dead letters' subjects.
 pub const DEAD: &str = "dead";
 
-/// What of an outbox entry's subject tells its stream: [`TASK`], [`DEAD`], `$KV.directory`. The cell doesn't, since an
+/// What of an outbox entry's subject tells its stream: [`TASK`], [`ALERT`], [`DEAD`], `$KV.directory`. The cell doesn't, since an
 /// outbox is one cell's.
 pub fn outbox_target(subject: &str) -> &str {
     let tokens = if subject.starts_with('$') { 2 } else { 1 };

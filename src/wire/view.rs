@@ -95,6 +95,12 @@ pub const FIELDS: &[(&str, [Shown; 5])] = {
         ("missing", [A, N, A, A, A]),
         ("proof", [A, N, A, N, A]),
         ("edited_at_ms", [A, A, A, A, A]),
+        ("eta", [A, A, A, N, A]),
+        // How far the rider still is says where they are.
+        ("remaining_m", [P, P, A, N, A]),
+        ("warehouse_arrived_at_ms", [N, N, A, A, A]),
+        ("arrived_at_ms", [A, A, A, N, A]),
+        ("alerts", [N, N, N, N, A]),
         // Personal data, joined by the bridge from its own bucket.
         ("contact", [M, N, O, N, A]),
         ("address", [A, N, O, N, A]),

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use trunkline::{
     bridge::{Options, bucket::Bucket},
     wire::{
+        alert::AlertsQuery,
         answer::{Outcome, RefusalBody},
         query::{ListQuery, NearestQuery, RidersQuery},
     },
@@ -67,6 +68,7 @@ fn operations(document: &Value) -> Vec<(String, String, Value)> {
 
 /// A path with its parameters filled in.
 fn filled(path: &str) -> String {
+    let path = path.replace("{alert}", "o1.1");
     path.replace("{stage}", "picking").replace("{order}", "o1").replace("{rider}", "r1").replace("{warehouse}", "w1")
 }
 
@@ -320,6 +322,7 @@ async fn every_verb_of_orders_and_riders_reaches_the_log() {
         ("orders/o1/fail", reason.clone()),
         ("orders/o1/return", reason),
         ("orders/o1/missing", json!({"items": [{"name": "milk", "count": 2}]})),
+        ("orders/o1/acknowledge", json!({"alert": 2})),
         ("orders/o1/edit", json!({"destination": {"lat": 31.2, "lon": 121.4}})),
         ("riders/r1/fix", json!({"lat": 1, "lon": 0, "fix_time_ms": 1})),
         ("riders/r1/fixes", json!({"fixes": [{"lat": 1, "lon": 0, "fix_time_ms": 1}]})),
@@ -338,6 +341,72 @@ async fn every_verb_of_orders_and_riders_reaches_the_log() {
     }
     let refused = call.post("/v1/riders/r1/sing", "k", &json!({})).await;
     assert!(refused.body["detail"].as_str().unwrap().contains("returned"), "{}", refused.body);
+}
+
+#[tokio::test]
+async fn alerts_are_listed_read_and_acknowledged_through_their_order() {
+    let fake = Fake::default();
+    let rig = fake.bridge(Options::default());
+    let call = Caller::new(&rig).await;
+    let asked = || -> AlertsQuery { serde_json::from_value(fake.asked().pop().unwrap()).unwrap() };
+    let names = |ask: &AlertsQuery| ask.state.iter().map(|s| s.name()).collect::<Vec<_>>();
+    let page = call.get("/v1/alerts").await;
+    assert_eq!((page.status, page.body["next"].as_str()), (200, Some("5.o1.1")), "{}", page.body);
+    assert_eq!(
+        (page.body["alerts"][0]["alert"].as_str(), names(&asked())),
+        (Some("o1.1"), vec!["raised", "acknowledged"])
+    );
+    let list = "state=cleared&kind=late,stalled&severity=critical&order=o1&rider=r1&from_ms=1&to_ms=2&limit=7";
+    assert_eq!(call.get(&format!("/v1/alerts?{list}&cursor=5.o1.1")).await.status, 200);
+    let ask = asked();
+    assert_eq!(names(&ask), ["cleared"]);
+    assert_eq!(ask.kind.iter().map(|k| k.name()).collect::<Vec<_>>(), ["late", "stalled"]);
+    assert_eq!((ask.order.unwrap().as_str(), ask.rider.unwrap().as_str()), ("o1", "r1"));
+    assert_eq!((ask.severity[0].name(), ask.from_ms.unwrap().0, ask.to_ms.unwrap().0), ("critical", 1, 2));
+    assert_eq!((ask.after.as_deref(), ask.limit), (Some("5.o1.1"), Some(7)));
+    for (query, field) in [
+        ("state=open", "state"),
+        ("state=", "state"),
+        ("kind=late,sad", "kind"),
+        ("severity=bad", "severity"),
+        ("order=a.b", "order"),
+        ("rider=a.b", "rider"),
+        ("from_ms=soon", "from_ms"),
+        ("to_ms=9223372036854775807", "to_ms"),
+        ("cursor=5", "cursor"),
+        ("limit=501", "limit"),
+        ("datum=mars", "datum"),
+        ("page=2", "page"),
+    ] {
+        let answer = call.get(&format!("/v1/alerts?{query}")).await;
+        assert_eq!((answer.status, answer.body["field"].as_str()), (400, Some(field)), "{query}: {}", answer.body);
+    }
+    assert_eq!(fake.asked().len(), 0);
+
+    // The fix that it rests on, in the client's datum.
+    let one = call.get("/v1/alerts/o1.1?datum=gcj02").await;
+    let lat = one.body["evidence"]["fixes"][0]["lat"].as_f64().unwrap();
+    assert!((lat - 31.175304).abs() < 1e-5, "{}", one.body);
+    let missing = call.get("/v1/alerts/o1.2").await;
+    assert_eq!((missing.status, missing.body["type"].as_str()), (404, Some("unknown_alert")), "{}", missing.body);
+    for wrong in ["o1", "o1.x", "o%201.1"] {
+        let answer = call.get(&format!("/v1/alerts/{wrong}")).await;
+        assert_eq!((answer.status, answer.body["field"].as_str()), (400, Some("alert")), "{wrong}");
+    }
+
+    let answer = call.post("/v1/alerts/o1.1/acknowledge", "k", &json!({})).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let message = fake.published().pop().unwrap();
+    assert_eq!(message.subject.to_string(), "order.default.o1.acknowledge");
+    assert_eq!(serde_json::from_slice::<Value>(&message.payload).unwrap(), json!({"alert": 1}));
+    let published = fake.published().len();
+    let answer = call.post("/v1/alerts/o1.2/acknowledge", "k", &json!({})).await;
+    assert_eq!((answer.status, answer.body["field"].as_str()), (404, Some("alert")));
+    let answer = call.post("/v1/alerts/o1.1/acknowledge", "k", &json!({"alert": 3})).await;
+    assert_eq!((answer.status, answer.body["field"].as_str()), (400, Some("alert")), "{}", answer.body);
+    let bare = call.request("post", "/v1/alerts/o1.1/acknowledge");
+    assert_eq!(call.send(bare).await.status, 400, "it needs a key");
+    assert_eq!(fake.published().len(), published);
 }
 
 #[tokio::test]

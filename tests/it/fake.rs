@@ -22,6 +22,7 @@ use trunkline::{
     metrics::Metrics,
     wire::{
         FieldError,
+        alert::{AlertBody, AlertPage, AlertQuery, AlertsQuery, parse_alert_id},
         answer::{Acceptance, Outcome},
         board::{CellPage, CellQuery, CellWord, RiderWord},
         merge,
@@ -252,6 +253,18 @@ fn rider_at(lat: f64, lon: f64) -> RiderState {
     RiderState { rider: "r1".parse().unwrap(), on_shift: true, position: Some(position), stops: Vec::new() }
 }
 
+/// An alert that rests on a fix where the fake's rider is.
+fn late(id: &str) -> AlertBody {
+    let (order, _) = parse_alert_id(id).unwrap();
+    let fix = json!({"lat": 31.1774276, "lon": 121.5272106, "fix_time_ms": 1});
+    serde_json::from_value(json!({
+        "alert": id, "order": order, "cell": "default", "kind": "late", "severity": "critical", "state": "raised",
+        "change": 1, "at_ms": 7, "since_ms": 5, "detected_at_ms": 7, "due_at_ms": 5,
+        "evidence": {"measure": 2.0, "threshold": 0.0, "unit": "ms", "fixes": [fix]},
+    }))
+    .unwrap()
+}
+
 impl SnapshotSource for Fake {
     fn order(&self, ask: OrderQuery) -> BoxFuture<'static, Found<Snapshot>> {
         let world = self.0.clone();
@@ -334,6 +347,16 @@ impl SnapshotSource for Fake {
         let order: OrderId = "o1".parse().unwrap();
         let passed = Passed { order: order.clone(), first_ms: ask.from_ms, last_ms: ask.to_ms, fixes: 2 };
         now(Ok(Some(PassedPage { orders: vec![passed], next: Some(order) })))
+    }
+
+    fn alerts(&self, ask: AlertsQuery) -> BoxFuture<'static, Found<AlertPage>> {
+        self.0.lock().asked.push(serde_json::to_value(&ask).unwrap());
+        now(Ok(Some(AlertPage { alerts: vec![late("o1.1")], next: Some("5.o1.1".into()) })))
+    }
+
+    /// Of every order there is the first.
+    fn alert(&self, ask: AlertQuery) -> BoxFuture<'static, Found<AlertBody>> {
+        now(Ok(ask.alert.ends_with(".1").then(|| late(&ask.alert))))
     }
 
     fn rider(&self, _: RiderQuery) -> BoxFuture<'static, Found<RiderState>> {

@@ -5,6 +5,7 @@ mod access;
 mod api;
 mod boards;
 mod check_views;
+mod decisions;
 mod fake;
 mod frames;
 mod history;

@@ -60,7 +60,7 @@ async fn backup_wipe_restore_and_the_server_goes_on_from_there() {
     let to = place.path().join("monday");
     let manifest = save(&server, data.path(), &to).await;
     assert_eq!(manifest.database.cursor, last);
-    assert_eq!(manifest.streams.len(), 7);
+    assert_eq!(manifest.streams.len(), 8);
     world.create("after-the-backup").await;
     app.stop().await;
     let taken = epoch::take(&world.js, &CellId::default()).await.unwrap();
@@ -146,7 +146,9 @@ async fn what_does_not_fit_is_refused_and_leaves_nothing_behind() {
     assert!(matches!(twice, BackupError::Taken(_)), "{twice}");
     app.stop().await;
     // A log that isn't the database's.
-    for name in ["CELL_default", "TASK_default", "DEAD_default", "KV_directory", "KV_personal", "KV_epoch"] {
+    for name in
+        ["CELL_default", "TASK_default", "ALERT_default", "DEAD_default", "KV_directory", "KV_personal", "KV_epoch"]
+    {
         world.js.delete_stream(name).await.unwrap();
     }
     crate::harness::ensure(&world.js).await;
@@ -184,7 +186,9 @@ async fn what_does_not_fit_is_refused_and_leaves_nothing_behind() {
     std::fs::write(&manifest, json.to_string()).unwrap();
     let error = restore(&server, data.path(), &foreign).await.unwrap_err();
     assert!(matches!(error, BackupError::Apart(_)), "{error}");
-    for name in ["CELL_default", "TASK_default", "DEAD_default", "KV_directory", "KV_personal", "KV_epoch"] {
+    for name in
+        ["CELL_default", "TASK_default", "ALERT_default", "DEAD_default", "KV_directory", "KV_personal", "KV_epoch"]
+    {
         assert!(world.js.get_stream(name).await.is_err(), "{name} was taken back");
     }
     assert_eq!(std::fs::read_dir(data.path().join("cells")).unwrap().count(), 0);
@@ -201,7 +205,7 @@ async fn what_does_not_fit_is_refused_and_leaves_nothing_behind() {
 
     // Other cells' buckets may stay.
     crate::harness::ensure(&world.js).await;
-    for name in ["CELL_default", "TASK_default", "DEAD_default"] {
+    for name in ["CELL_default", "TASK_default", "ALERT_default", "DEAD_default"] {
         world.js.delete_stream(name).await.unwrap();
     }
     let options = RestoreOptions { from: to.clone(), keep_buckets: true };

@@ -6,7 +6,6 @@ use crate::{
     node::{Node, Web, settings},
     screen::Screen,
 };
-use async_nats::jetstream::stream::Config;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -174,10 +173,8 @@ async fn alerts_as_they_come_after_those_that_are_open() {
     let pair = Box::pin(Pair::start()).await;
     let mut screen = Screen::open(pair.web(), "operations").await;
     screen.follow_board("alerts", json!({})).await;
-    assert_eq!(state(&screen, "alerts"), &json!({"alerts": {}}), "there is no stream of them yet");
+    assert_eq!(state(&screen, "alerts"), &json!({"alerts": {}}), "there are none yet");
     let js = pair.server.jetstream().await;
-    let config = Config { name: "ALERT_default".into(), subjects: vec!["alert.default.>".into()], ..Config::default() };
-    js.create_stream(config).await.unwrap();
     let alert =
         |id: &str, state: &str| json!({"alert": id, "kind": "late", "order": "a", "state": state, "late_ms": 7});
     let raise = async |n: u32, id: &str, state: &str| {

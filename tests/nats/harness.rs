@@ -69,7 +69,13 @@ pub(crate) async fn ensure(js: &Context) -> Log {
 }
 
 pub(crate) fn small() -> streams::Options {
-    streams::Options { log_max_bytes: 512 << 20, task_max_bytes: 16 << 20, dead_max_bytes: 16 << 20, replicas: 1 }
+    streams::Options {
+        log_max_bytes: 512 << 20,
+        task_max_bytes: 16 << 20,
+        alert_max_bytes: 16 << 20,
+        dead_max_bytes: 16 << 20,
+        replicas: 1,
+    }
 }
 
 /// A cell that keeps what it was given and commits at once, or only as far as it is told.

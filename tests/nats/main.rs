@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "tests measure and spawn")]
 
+mod alerts;
 mod backup;
 mod bad_input;
 mod boards;
@@ -19,6 +20,7 @@ mod ownership_full_disk;
 mod ownership_restart;
 mod places;
 mod reload;
+mod replay;
 mod routes;
 mod screen;
 mod server;

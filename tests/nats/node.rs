@@ -72,6 +72,11 @@ impl Node {
         self.app.metrics()
     }
 
+    /// Last committed place in the log.
+    pub(crate) fn cursor(&self) -> Option<u64> {
+        self.app.cursor()
+    }
+
     pub(crate) async fn stop(self) {
         self.app.stop().await;
     }

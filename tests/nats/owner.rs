@@ -12,6 +12,7 @@ use trunkline::{
     ports::{Announcements, Owner, Publish},
     publish::{Announcer, heartbeat, queries, timers},
     wire::{
+        alert::{AlertBody, AlertPage, AlertQuery, AlertsQuery},
         answer::{Acceptance, Outcome},
         board::{CellPage, CellQuery, CellWord, RiderWord},
         query::{
@@ -47,6 +48,12 @@ impl Owner for Fixed {
     }
     fn track(&self, _: TrackQuery) -> BoxFuture<'static, Reply<TrackPage>> {
         given(Reply::Unavailable("not now".to_owned()))
+    }
+    fn alerts(&self, _: AlertsQuery) -> BoxFuture<'static, Reply<AlertPage>> {
+        given(Reply::Ok(AlertPage { alerts: vec![], next: None }))
+    }
+    fn alert(&self, _: AlertQuery) -> BoxFuture<'static, Reply<AlertBody>> {
+        given(Reply::NotFound)
     }
     fn passed(&self, _: PassedQuery) -> BoxFuture<'static, Reply<PassedPage>> {
         given(Reply::Ok(PassedPage::default()))
@@ -112,6 +119,9 @@ async fn answers_queries_and_says_what_is_wrong_with_bad_ones() {
     assert_eq!(ask("track", r#"{"order":"o1"}"#).await, json!({"unavailable": "not now"}));
     assert_eq!(ask("order", "{}").await["bad_request"]["field"], "order");
     assert_eq!(ask("orders", r#"{"colour":1}"#).await["bad_request"]["field"], "colour");
+    assert_eq!(ask("alerts", r#"{"state":["raised"],"kind":["late"]}"#).await, json!({"ok": {"alerts": []}}));
+    assert_eq!(ask("alerts", r#"{"colour":1}"#).await["bad_request"]["field"], "colour");
+    assert_eq!(ask("alert", r#"{"alert":"o1.1"}"#).await, json!("not_found"));
     assert_eq!(ask("weather", "{}").await["bad_request"]["field"], "subject");
     let large = ask("order", r#"{"order":"large"}"#).await;
     assert!(large["unavailable"].as_str().unwrap().contains("larger"), "{large}");

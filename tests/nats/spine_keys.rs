@@ -49,6 +49,10 @@ async fn the_same_command_again_has_one_effect_and_the_same_answer() {
     let settings = settings(server.dir.path(), &server.ready.url());
     let node = Node::start(settings.clone()).await;
     let shop = Party::new(&server, Some("system.shop")).await;
+    // Five minutes without a fix are an alert by default, and a change of the order.
+    let operator = Party::new(&server, Some("operations.alice")).await;
+    let rules = json!({"signal_lost": {"after_ms": 3_600_000}});
+    assert!(operator.outcome("control.default.rules", None, &rules).await["accepted"].is_object());
     let (http, nats) = (over_http(&node).await, over_nats(&shop).await);
     assert_eq!(http.iter().map(|a| a.status).collect::<Vec<_>>(), [201, 200, 200, 409, 200], "{http:?}");
     let nats_text: Vec<_> = nats.iter().map(|b| String::from_utf8_lossy(b).into_owned()).collect();

@@ -3,7 +3,7 @@
 
 use crate::{
     harness::Server,
-    node::{Node, Web, settings},
+    node::{Node, Web, fix_body, settings},
     screen::Screen,
 };
 use serde_json::{Value, json};
@@ -29,6 +29,20 @@ impl Ride {
         self.lat += 0.001;
         let tally = web.fix("r1", (self.lat, 121.4), self.time_ms).await.ok();
         assert_eq!(tally["good"], 1, "{tally}");
+    }
+}
+
+impl Ride {
+    /// A fix that tells of a phone about to go out, and operations that take note: a version which shows most others nothing.
+    async fn goes_out(&mut self, web: &Web) {
+        self.time_ms += 5_000;
+        let mut fix = fix_body((self.lat, 121.4), self.time_ms);
+        fix["battery_pct"] = json!(5);
+        web.post("/v1/riders/r1/fix", None, &fix).await.ok();
+        let state = web.state("mine", "operations").await;
+        let alerts = state["alerts"].as_object().unwrap();
+        let (n, _) = alerts.iter().find(|(_, alert)| alert["kind"] == "low_battery").unwrap();
+        web.command("mine", "acknowledge", &json!({"alert": n.parse::<u32>().unwrap()})).await.ok();
     }
 }
 
@@ -81,6 +95,8 @@ async fn each_view_is_gap_free_and_the_rider_comes_into_sight_with_the_third_sto
     for _ in 0..3 {
         ride.on(web).await;
     }
+
+    ride.goes_out(web).await;
 
     // Four stops lie before it.
     let seen = caught_up(web, &mut screens).await;

@@ -83,7 +83,7 @@ impl AlertDesk {
                     self.inner.metrics.hub_resyncs.inc();
                     (self.messages, self.opened_for) = (None, Some(last));
                 }
-                self.admit(now);
+                self.admit();
             }
             Done::Opened(Err(error)) | Done::Last(Err(error)) => {
                 self.asking.wait(now);
@@ -106,10 +106,10 @@ impl AlertDesk {
         match message {
             Some(Ok(message)) => {
                 let seq = message.seq;
-                if !self.board.take(message, now) {
+                if !self.board.take(message, now, self.loaded) {
                     tracing::warn!(seq, "an alert message without an alert's id");
                 }
-                self.show(now);
+                self.show();
             }
             Some(Err(error)) => {
                 tracing::warn!(%error, "the stream of alerts is opened anew");
@@ -120,18 +120,15 @@ impl AlertDesk {
         }
     }
 
-    fn show(&mut self, now: Duration) {
+    fn show(&mut self) {
         let (board, at) = (&self.board, self.board.at);
         self.stand.turn(at, |_| board.draw());
-        self.admit(now);
+        self.admit();
     }
 
-    fn admit(&mut self, now: Duration) {
-        if self.is_level() && !self.loaded {
-            // What was cleared before anybody looked is nobody's business any more.
-            self.board.forget_cleared(now, false);
-            self.loaded = true;
-        }
+    fn admit(&mut self) {
+        // From here on, what is cleared is shown so.
+        self.loaded |= self.is_level();
         if self.is_level() && self.stand.has_waiting() {
             let (board, at) = (&self.board, self.board.at);
             self.stand.admit(at, |_| board.draw());
@@ -145,7 +142,7 @@ impl Work for AlertDesk {
             Command::Follow(_, mut follower) => {
                 follower.cut = Cut { datum: Datum::Wgs84, bounds: None };
                 self.stand.follow(follower, now);
-                self.admit(now);
+                self.admit();
                 self.ask(now);
             }
             Command::Unfollow(_, id, outbox) => self.stand.unfollow(id, &outbox),
@@ -163,8 +160,8 @@ impl Work for AlertDesk {
 
     fn on_tick(&mut self, now: Duration) {
         if self.loaded {
-            self.board.forget_cleared(now, true);
-            self.show(now);
+            self.board.forget_cleared(now);
+            self.show();
         }
         if self.stand.is_impatient(now) {
             self.stand.refuse(&Problem::from(silent()));

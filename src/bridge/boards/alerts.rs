@@ -42,8 +42,9 @@ pub(super) struct AlertBoard {
 }
 
 impl AlertBoard {
-    /// Takes a message; whether it is one.
-    pub(super) fn take(&mut self, message: AlertMessage, now: Duration) -> bool {
+    /// Takes a message; whether it is one. Before the board is followed, what is cleared is gone at once: a week of it must
+    /// not push out what is open.
+    pub(super) fn take(&mut self, message: AlertMessage, now: Duration, followed: bool) -> bool {
         let AlertMessage { seq, at, body } = message;
         if seq <= self.seq {
             return true;
@@ -52,6 +53,10 @@ impl AlertBoard {
         let text = |name: &str| body.get(name).and_then(Value::as_str);
         let Some(id) = text("alert").map(str::to_owned) else { return false };
         let cleared = (text("state") == Some("cleared")).then_some(now);
+        if cleared.is_some() && !followed {
+            self.alerts.remove(&id);
+            return true;
+        }
         self.alerts.insert(id, Alert { seq, body, cleared });
         if self.alerts.len() > ALERTS_MAX {
             let oldest = self.alerts.iter().min_by_key(|(_, alert)| alert.seq).map(|(id, _)| id.clone());
@@ -60,10 +65,9 @@ impl AlertBoard {
         true
     }
 
-    /// Forgets those that have been cleared for long enough; before the first follower, all that are cleared.
-    pub(super) fn forget_cleared(&mut self, now: Duration, followed: bool) {
-        let keep = if followed { CLEARED_FOR } else { Duration::ZERO };
-        self.alerts.retain(|_, alert| alert.cleared.is_none_or(|since| now.saturating_sub(since) < keep));
+    /// Forgets those that have been cleared for long enough.
+    pub(super) fn forget_cleared(&mut self, now: Duration) {
+        self.alerts.retain(|_, alert| alert.cleared.is_none_or(|since| now.saturating_sub(since) < CLEARED_FOR));
     }
 
     /// `{alerts: {alert: the message}}`.
@@ -86,17 +90,19 @@ mod tests {
     fn the_last_message_of_each_counts_and_cleared_ones_stay_for_a_while() {
         let mut board = AlertBoard::default();
         let s = Duration::from_secs;
-        assert!(board.take(message(1, "a", "raised"), s(1)) && board.take(message(2, "b", "cleared"), s(1)));
-        board.forget_cleared(s(1), false);
+        assert!(board.take(message(1, "a", "raised"), s(1), false));
+        assert!(board.take(message(2, "b", "raised"), s(1), false));
+        assert!(board.take(message(3, "b", "cleared"), s(1), false));
         assert_eq!(board.draw(), json!({"alerts": {"a": message(1, "a", "raised").body}}));
-        assert!(board.take(message(3, "a", "cleared"), s(2)) && board.take(message(1, "a", "raised"), s(3)));
-        board.forget_cleared(s(61), true);
+        assert!(board.take(message(4, "a", "cleared"), s(2), true));
+        assert!(board.take(message(1, "a", "raised"), s(3), true));
+        board.forget_cleared(s(61));
         assert_eq!(board.draw()["alerts"]["a"]["state"], "cleared");
-        board.forget_cleared(s(62), true);
+        board.forget_cleared(s(62));
         assert_eq!(board.draw(), json!({"alerts": {}}));
-        assert!(!board.take(AlertMessage { seq: 4, at: UnixMillis(5), body: json!("x") }, s(3)));
+        assert!(!board.take(AlertMessage { seq: 5, at: UnixMillis(5), body: json!("x") }, s(3), true));
         for n in 0..ALERTS_MAX as u64 + 5 {
-            board.take(message(10 + n, &n.to_string(), "raised"), s(3));
+            board.take(message(10 + n, &n.to_string(), "raised"), s(3), true);
         }
         let shown = board.draw();
         assert_eq!(shown["alerts"].as_object().unwrap().len(), ALERTS_MAX);

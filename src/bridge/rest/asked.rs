@@ -3,7 +3,10 @@
 
 #![allow(dead_code, reason = "shapes for the document; nothing is made of them")]
 
-use crate::wire::schema::{DatumName, FixesDrawn, FormatName, Id, Millis, RouteFormatName, StageName, StatusCode};
+use crate::wire::{
+    alert::{KindName, SeverityName, StateName},
+    schema::{DatumName, FixesDrawn, FormatName, Id, Millis, RouteFormatName, StageName, StatusCode},
+};
 use utoipa::{IntoParams, ToSchema};
 
 /// `{}`, or nothing at all.
@@ -143,6 +146,44 @@ pub(super) struct TrackParams {
     /// The `next` of the previous page; with JSON only, as is `limit`.
     #[param(required = false, nullable = false)]
     pub after: Option<i64>,
+    #[param(required = false, nullable = false, minimum = 1, maximum = 500)]
+    pub limit: Option<u32>,
+}
+
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct AlertPath {
+    /// The order and the alert's number within it.
+    #[param(pattern = r"^[A-Za-z0-9_-]{1,64}\.[0-9]{1,10}$", example = "o-1.1")]
+    pub alert: String,
+}
+
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AlertsParams {
+    /// Any of these, by commas; without it those that are open: raised or acknowledged.
+    #[param(value_type = Vec<StateName>, required = false, style = Form, explode = false, min_items = 1)]
+    pub state: Option<Vec<String>>,
+    /// Any of these, by commas.
+    #[param(value_type = Vec<KindName>, required = false, style = Form, explode = false, min_items = 1)]
+    pub kind: Option<Vec<String>>,
+    /// Any of these, by commas.
+    #[param(value_type = Vec<SeverityName>, required = false, style = Form, explode = false, min_items = 1)]
+    pub severity: Option<Vec<String>>,
+    #[param(value_type = Id, required = false)]
+    pub order: Option<String>,
+    /// Who had the order when it was raised.
+    #[param(value_type = Id, required = false)]
+    pub rider: Option<String>,
+    /// Detected at this time or later.
+    #[param(value_type = Millis, required = false)]
+    pub from_ms: Option<i64>,
+    /// Detected before this.
+    #[param(value_type = Millis, required = false)]
+    pub to_ms: Option<i64>,
+    /// The `next` of the previous page.
+    #[param(required = false, nullable = false, pattern = r"^[0-9a-f]{1,16}\.[A-Za-z0-9_-]{1,64}\.[0-9]{1,10}$")]
+    pub cursor: Option<String>,
     #[param(required = false, nullable = false, minimum = 1, maximum = 500)]
     pub limit: Option<u32>,
 }

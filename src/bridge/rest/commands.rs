@@ -25,7 +25,8 @@ use crate::{
         problem::Problem,
         query::OrderQuery,
         schema::{
-            AssignBody, CancelBody, DeliverBody, EditBody, FailBody, MissingBody, PayBody, ReturnBody, UnassignBody,
+            AcknowledgeBody, AssignBody, CancelBody, DeliverBody, EditBody, FailBody, MissingBody, PayBody, ReturnBody,
+            UnassignBody,
         },
         subject::LogSubject,
     },
@@ -61,11 +62,12 @@ fn right(verb: Verb) -> Right {
         Verb::Return => Right::Return,
         Verb::Missing => Right::Missing,
         Verb::Edit => Right::Edit,
+        Verb::Acknowledge => Right::Acknowledge,
     }
 }
 
 /// A command to an order.
-async fn order(
+pub(super) async fn order(
     bridge: &Inner,
     verb: Verb,
     order: &str,
@@ -132,6 +134,8 @@ order_verbs! {
     missing: Missing, MissingBody, "/v1/orders/{order}/missing";
     /// Change promise, destination, contact, address or notes before the order is handed over
     edit_order: Edit, EditBody, "/v1/orders/{order}/edit";
+    /// Operations take note of an alert, by its number within the order
+    acknowledge: Acknowledge, AcknowledgeBody, "/v1/orders/{order}/acknowledge";
 }
 
 /// Anything else below an order.

@@ -55,6 +55,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
         (name = "orders", description = "The shop's and operations' side of an order"),
         (name = "warehouses", description = "What warehouses report"),
         (name = "riders", description = "What riders report, and where they are"),
+        (name = "alerts", description = "What doesn't go as it should"),
         (name = "shares", description = "Links to one order, for somebody else"),
         (name = "session", description = "The token as a cookie, for pages that can't send headers"),
         (name = "cell", description = "The cell as a whole"),

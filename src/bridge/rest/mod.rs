@@ -1,5 +1,6 @@
 //! REST under `/v1`, and what operators' machines ask: `/healthz`, `/readyz`, `/metrics`.
 
+mod alerts;
 mod asked;
 mod commands;
 mod create;
@@ -66,6 +67,10 @@ fn documented() -> (Router<Arc<Inner>>, utoipa::openapi::OpenApi) {
         .routes(routes!(commands::give_back))
         .routes(routes!(commands::missing))
         .routes(routes!(commands::edit_order))
+        .routes(routes!(commands::acknowledge))
+        .routes(routes!(alerts::list))
+        .routes(routes!(alerts::one))
+        .routes(routes!(alerts::acknowledge))
         .routes(routes!(commands::stage))
         .routes(routes!(reads::riders))
         .routes(routes!(reads::nearest))

@@ -3,7 +3,6 @@
 
 mod plan;
 mod play;
-mod progress;
 mod reckoning;
 mod rows;
 

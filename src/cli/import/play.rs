@@ -3,12 +3,14 @@
 
 use super::{
     plan::{Plan, Send, Track, clock_target},
-    progress::Progress,
     reckoning::{Reckoning, Stored, TrackSummary, stored},
     rows::Row,
 };
 use crate::{
-    cli::outside::{Answered, Followers, Http, Nats, OutsideError, Pace, announce, json},
+    cli::{
+        outside::{Answered, Followers, Http, Nats, OutsideError, Pace, announce, json},
+        progress::Progress,
+    },
     clock::Stopwatch,
     domain::{CellId, Stage, UnixMillis},
     geo::{Datum, Point},

@@ -291,7 +291,12 @@ impl Cell {
 /// For an action that may change who carries the order: the rider who would carry it then.
 pub(super) fn next_carrier(action: &Action) -> Option<Option<&RiderId>> {
     match action {
-        Action::Create(_) | Action::Pay | Action::Fail { .. } | Action::Missing(_) | Action::Edit(_) => None,
+        Action::Create(_)
+        | Action::Pay
+        | Action::Fail { .. }
+        | Action::Missing(_)
+        | Action::Edit(_)
+        | Action::Acknowledge { .. } => None,
         Action::Assign { rider } => Some(Some(rider)),
         Action::Unassign | Action::Deliver { .. } | Action::Cancel { .. } | Action::Return { .. } => Some(None),
     }

@@ -12,6 +12,7 @@ mod trip;
 
 pub use self::core::{Cell, CellHead, Route, Routed};
 pub use rider::{Carry, Rider};
+pub(crate) use search::Search;
 pub use solo::{Solo, SoloOutcome};
 pub use trip::{FollowUp, Word};
 

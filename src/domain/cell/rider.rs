@@ -31,7 +31,7 @@ pub struct Rider {
     /// By how much the phone's clock is off, as last measured; 0 for one that is right. See [`clock_offset`].
     ///
     /// [`clock_offset`]: crate::domain::fix::clock_offset
-    pub(super) clock_offset_ms: i64,
+    pub clock_offset_ms: i64,
     /// Corrected fix time of the newest fix; older ones are late.
     newest: Option<UnixMillis>,
     quality: Quality,

@@ -73,6 +73,7 @@ impl Solo {
                     | Effect::Revise(_)
                     | Effect::Change(_)
                     | Effect::Answer(_)
+                    | Effect::Alert(_)
                     | Effect::Task(_)
                     | Effect::SetTimer { .. }
                     | Effect::ClearTimer { .. }

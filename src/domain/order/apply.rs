@@ -4,6 +4,7 @@
 use super::{
     OrderInput,
     state::{Facts, Live, Order},
+    watch::Cause,
 };
 use crate::domain::{
     command::{Action, Answer, Command, KeyId, Operator, OperatorKind, Refusal},
@@ -43,21 +44,24 @@ pub fn apply(
             OrderInput::Fix(_) | OrderInput::Timer { .. } | OrderInput::Give { .. } | OrderInput::Stops { .. } => false,
         };
     };
-    match input {
+    let before = out.len();
+    let changed = match input {
         OrderInput::Command { command, handover } => order.command(command, handover.as_ref(), at, rules, out),
         OrderInput::Stage { warehouse, stage } => {
             let done = order.stage(warehouse, *stage, at, rules, out);
             order.answer(done, out)
         }
         OrderInput::Route(found) => {
-            let done = order.take_route(found, at, out).map(|()| true);
+            let done = order.take_route(found, (at, rules), out).map(|()| true);
             order.answer(done, out)
         }
         OrderInput::Fix(fix) => order.fix(fix, at, rules, out),
-        OrderInput::Timer { kind, n } => order.timer(*kind, *n, at, out),
-        OrderInput::Give { rider, of, handover, by } => order.give(rider, of.as_ref(), handover, by, at, out),
-        OrderInput::Stops { rider, stops_ahead } => order.stops(rider, *stops_ahead, at, out),
-    }
+        OrderInput::Timer { kind, n } => order.timer(*kind, *n, at, rules, out),
+        OrderInput::Give { rider, of, handover, by } => order.give(rider, of.as_ref(), handover, by, (at, rules), out),
+        OrderInput::Stops { rider, stops_ahead } => order.stops(rider, *stops_ahead, (at, rules), out),
+    };
+    order.record_alerts(before, out);
+    changed
 }
 
 fn create(
@@ -80,6 +84,7 @@ fn create(
         timers: Vec::new(),
         timers_set: 0,
         tasks: 0,
+        watch: None,
         track: Track::default(),
     };
     out.push(Effect::Register);
@@ -152,7 +157,7 @@ impl Order {
             Action::Create(_) => Err(Refusal::OrderExists),
             Action::Pay => {
                 let status = self.next_status(Event::Pay)?;
-                self.change(RowKind::Pay, by, at, None, out, |live| {
+                self.change(RowKind::Pay, by, (at, rules), None, out, |live| {
                     live.status = status;
                     live.paid_at = Some(at);
                 });
@@ -163,8 +168,8 @@ impl Order {
                 Ok(())
             }
             Action::Cancel { reason } => self.cancel(reason.as_deref(), by, at, rules, out),
-            Action::Assign { rider } => self.assign(rider, handover, by, at, out),
-            Action::Unassign => self.unassign(by, at, out),
+            Action::Assign { rider } => self.assign(rider, handover, by, (at, rules), out),
+            Action::Unassign => self.unassign(by, (at, rules), out),
             Action::Deliver { at: device_at, sent, proof } => {
                 self.deliver(proof.as_deref(), (*device_at, *sent), by, at, rules, out)
             }
@@ -172,8 +177,9 @@ impl Order {
             Action::Return { reason, at: device_at, sent } => {
                 self.give_back(reason, (*device_at, *sent), by, at, rules, out)
             }
-            Action::Missing(missing) => self.missing(missing, by, at, out),
-            Action::Edit(edit) => self.edit(edit, *key, by, at, rules, out),
+            Action::Missing(missing) => self.missing(missing, by, (at, rules), out),
+            Action::Edit(edit) => self.edit(edit, *key, by, (at, rules), out),
+            Action::Acknowledge { alert } => self.acknowledge(*alert, by, (at, rules), out),
         }
     }
 
@@ -201,7 +207,7 @@ impl Order {
             return Err(Refusal::StageBack { given: stage, current });
         }
         let was_complete = self.live.stage.is_some_and(Stage::picking_complete);
-        self.change(RowKind::Stage, &Operator::warehouse(warehouse), at, None, out, |live| {
+        self.change(RowKind::Stage, &Operator::warehouse(warehouse), (at, rules), None, out, |live| {
             live.status = status;
             live.stage = Some(stage);
             live.depart_if_ready(at);
@@ -212,7 +218,7 @@ impl Order {
         Ok(true)
     }
 
-    fn timer(&mut self, kind: TimerKind, n: u32, at: UnixMillis, out: &mut Vec<Effect>) -> bool {
+    fn timer(&mut self, kind: TimerKind, n: u32, at: UnixMillis, rules: &Rules, out: &mut Vec<Effect>) -> bool {
         let Some(due) = self.timers.iter().find(|t| t.0 == kind && t.1 == n).map(|t| t.2) else {
             return false;
         };
@@ -225,13 +231,19 @@ impl Order {
         match kind {
             TimerKind::Unpaid => {
                 if let Some(status) = transition(self.live.status, Event::Expire) {
-                    self.advance(at, out, |live| {
+                    self.advance((at, rules), Cause::Timer(kind, due), out, |live| {
                         live.status = status;
                         live.cancelled_at = Some(at);
                         live.cancel_reason = Some("unpaid".into());
                     });
                     out.push(Effect::Row(Box::new(self.row(RowKind::Timer, &Operator::timer(), at))));
                     out.push(Effect::Finish);
+                }
+            }
+            TimerKind::Late | TimerKind::LateRisk | TimerKind::StageOverdue | TimerKind::SignalLost => {
+                // Most only look whether it is so far, and are set again.
+                if self.advance((at, rules), Cause::Timer(kind, due), out, |_| {}) {
+                    out.push(Effect::Row(Box::new(self.row(RowKind::Timer, &Operator::timer(), at))));
                 }
             }
         }

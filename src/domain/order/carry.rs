@@ -1,6 +1,6 @@
 //! An order in a rider's hands: assigned, taken off, delivered, cancelled, moved by fixes.
 
-use super::{FixInput, Order, Proof};
+use super::{FixInput, Order, Proof, watch::Cause};
 use crate::domain::{
     command::{Operator, OperatorKind, Refusal},
     effect::{CarryChange, Effect, Handover, RowFix, RowKind, TimerKind},
@@ -18,7 +18,7 @@ impl Order {
         rider: &RiderId,
         handover: Option<&Handover>,
         by: &Operator,
-        at: UnixMillis,
+        (at, rules): (UnixMillis, &Rules),
         out: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         let status = self.next_status(Event::Assign)?;
@@ -34,7 +34,7 @@ impl Order {
             return Err(Refusal::field("rider", "the order has had too many riders"));
         }
         self.carried_since = Some(at);
-        self.change(RowKind::Assign, by, at, Some(rider.as_str()), out, |live| {
+        self.change(RowKind::Assign, by, (at, rules), Some(rider.as_str()), out, |live| {
             live.status = status;
             live.rider = Some(rider.clone());
             live.position = position;
@@ -45,12 +45,17 @@ impl Order {
         Ok(())
     }
 
-    pub(super) fn unassign(&mut self, by: &Operator, at: UnixMillis, out: &mut Vec<Effect>) -> Result<(), Refusal> {
+    pub(super) fn unassign(
+        &mut self,
+        by: &Operator,
+        (at, rules): (UnixMillis, &Rules),
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
         let status = self.next_status(Event::Unassign)?;
         if self.live.rider.is_none() {
             return Err(Refusal::field("rider", "no rider is assigned"));
         }
-        self.change(RowKind::Unassign, by, at, None, out, |live| {
+        self.change(RowKind::Unassign, by, (at, rules), None, out, |live| {
             live.status = status;
             live.leave_rider();
         });
@@ -67,23 +72,29 @@ impl Order {
         of: Option<&RiderId>,
         handover: &Handover,
         by: &Operator,
-        at: UnixMillis,
+        when: (UnixMillis, &Rules),
         out: &mut Vec<Effect>,
     ) -> bool {
         if self.live.rider.as_ref() != of {
             return false;
         }
-        self.assign(rider, Some(handover), by, at, out).or_else(|_| self.unassign(by, at, out)).is_ok()
+        self.assign(rider, Some(handover), by, when, out).or_else(|_| self.unassign(by, when, out)).is_ok()
     }
 
     /// The trip changed. No command: a version and a history line, no rev.
-    pub(super) fn stops(&mut self, rider: &RiderId, stops_ahead: u16, at: UnixMillis, out: &mut Vec<Effect>) -> bool {
+    pub(super) fn stops(
+        &mut self,
+        rider: &RiderId,
+        stops_ahead: u16,
+        when: (UnixMillis, &Rules),
+        out: &mut Vec<Effect>,
+    ) -> bool {
         let live = &self.live;
         if live.status.is_final() || live.rider.as_ref() != Some(rider) || live.stops_ahead == Some(stops_ahead) {
             return false;
         }
-        self.advance(at, out, |live| live.stops_ahead = Some(stops_ahead));
-        out.push(Effect::Row(Box::new(self.row(RowKind::Stops, &Operator::dispatch(), at))));
+        self.advance(when, Cause::Change, out, |live| live.stops_ahead = Some(stops_ahead));
+        out.push(Effect::Row(Box::new(self.row(RowKind::Stops, &Operator::dispatch(), when.0))));
         true
     }
 
@@ -100,7 +111,7 @@ impl Order {
         self.check_carrier(by)?;
         let when = self.happened(device_at, sent, at, rules)?;
         let note = proof.map(ToString::to_string);
-        self.change(RowKind::Deliver, by, at, note.as_deref(), out, |live| {
+        self.change(RowKind::Deliver, by, (at, rules), note.as_deref(), out, |live| {
             live.status = status;
             live.completed_at = Some(when);
             live.hide_rider();
@@ -159,7 +170,7 @@ impl Order {
             }
         }
         let carried = self.live.rider.is_some();
-        self.change(RowKind::Cancel, by, at, reason, out, |live| {
+        self.change(RowKind::Cancel, by, (at, rules), reason, out, |live| {
             live.status = status;
             live.cancelled_at = Some(at);
             live.cancel_reason = reason.map(str::to_owned);
@@ -191,16 +202,16 @@ impl Order {
                 return changed;
             }
         };
+        let theirs = !self.live.status.is_final() && self.live.rider.as_ref() == Some(rider);
         // The live position only moves forward in fix time, and only with the rider who has the order now.
-        let moves = live.filter(|new| {
-            !self.live.status.is_final()
-                && self.live.rider.as_ref() == Some(rider)
-                && self.live.position.is_none_or(|old| old.fix_time < new.fix_time)
-        });
-        if let Some(new) = moves {
-            self.advance(at, out, |live| {
-                live.position = Some(new);
-                live.stops_ahead = Some(*stops_ahead);
+        let moves = live.filter(|new| theirs && self.live.position.is_none_or(|old| old.fix_time < new.fix_time));
+        if moves.is_some() || (theirs && self.is_missed()) {
+            let seen = FixInput { live: moves, ..input.clone() };
+            self.advance((at, rules), Cause::Fix(&seen), out, |live| {
+                if let Some(new) = moves {
+                    live.position = Some(new);
+                    live.stops_ahead = Some(*stops_ahead);
+                }
             });
         }
         let mut row = self.row(RowKind::Fix, &Operator::rider(rider), at);

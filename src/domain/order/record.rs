@@ -1,9 +1,14 @@
 //! How a change of an order is made and recorded: one version, one history line, timers that are set once.
 
-use super::state::{Facts, Live, Order};
+use super::{
+    state::{Facts, Live, Order},
+    watch::Cause,
+};
 use crate::domain::{
+    alert::AlertState,
     command::{Accepted, Operator, Refusal},
     effect::{Change, Effect, Row, RowKind, TimerKind},
+    rules::Rules,
     status::{Event, Status, transition},
     time::UnixMillis,
 };
@@ -20,13 +25,13 @@ impl Order {
         &mut self,
         kind: RowKind,
         by: &Operator,
-        at: UnixMillis,
+        (at, rules): (UnixMillis, &Rules),
         note: Option<&str>,
         out: &mut Vec<Effect>,
         change: impl FnOnce(&mut Live),
     ) {
         let rider_at = self.live.position.map(|p| p.point);
-        self.advance(at, out, |live| {
+        self.advance((at, rules), Cause::Change, out, |live| {
             live.rev += 1;
             change(live);
         });
@@ -40,23 +45,31 @@ impl Order {
     }
 
     /// One version further, if the published state changes at all.
-    pub(super) fn advance(&mut self, at: UnixMillis, out: &mut Vec<Effect>, change: impl FnOnce(&mut Live)) {
+    pub(super) fn advance(
+        &mut self,
+        when: (UnixMillis, &Rules),
+        cause: Cause<'_>,
+        out: &mut Vec<Effect>,
+        change: impl FnOnce(&mut Live),
+    ) -> bool {
         let facts = self.facts.clone();
-        self.advance_to(facts, at, out, change);
+        self.advance_to(facts, when, cause, out, change)
     }
 
-    /// The same, with facts that an edit changed.
+    /// The same, with facts that an edit changed. Whatever follows from the change is in the same version.
     pub(super) fn advance_to(
         &mut self,
         facts: Arc<Facts>,
-        at: UnixMillis,
+        (at, rules): (UnixMillis, &Rules),
+        cause: Cause<'_>,
         out: &mut Vec<Effect>,
         change: impl FnOnce(&mut Live),
-    ) {
+    ) -> bool {
         let before = (std::mem::replace(&mut self.facts, facts), self.live.clone());
         change(&mut self.live);
+        let alerts = self.look((&before.0, &before.1), at, rules, cause, out);
         if self.live == before.1 && Arc::ptr_eq(&self.facts, &before.0) {
-            return;
+            return false;
         }
         let from = self.version;
         self.version += 1;
@@ -68,6 +81,24 @@ impl Order {
             before: Some(before),
             after: (self.facts.clone(), self.live.clone()),
         })));
+        out.extend(alerts.into_iter().map(|change| Effect::Alert(Box::new(change))));
+        true
+    }
+
+    /// A history line of each alert among the effects that an input had, behind the input's own.
+    pub(super) fn record_alerts(&self, since: usize, out: &mut Vec<Effect>) {
+        for i in since..out.len() {
+            // Of a note that was taken, the command's own line tells.
+            let Some(Effect::Alert(change)) = out.get(i) else { continue };
+            if change.alert.state == AlertState::Acknowledged {
+                continue;
+            }
+            let mut row = self.row(RowKind::Alert, &Operator::watch(), change.at);
+            row.note = Some(change.alert.line());
+            row.point = change.alert.evidence.fixes.last().map(|fix| fix.point);
+            row.eta = None;
+            out.push(Effect::Row(Box::new(row)));
+        }
     }
 
     pub(super) fn row(&self, kind: RowKind, by: &Operator, at: UnixMillis) -> Row {
@@ -94,9 +125,13 @@ impl Order {
                 | RowKind::Missing
                 | RowKind::Edit
                 | RowKind::Stops
+                | RowKind::Alert
+                | RowKind::Acknowledge
                 | RowKind::Route => None,
             },
             fix: None,
+            // Estimates of this version: what clients are told with it.
+            eta: self.live.outlook.as_ref().and_then(|o| o.eta).filter(|eta| eta.at == at && self.updated_at == at),
             note: None,
         }
     }

@@ -1,7 +1,7 @@
 //! Routes that are found for orders that came without one. What a routing engine says is no decision of the core's: it comes
 //! through the log, and is taken if it is still what the order needs.
 
-use super::{Facts, FoundRoute, Order};
+use super::{Facts, FoundRoute, Order, watch::Cause};
 use crate::{
     domain::{
         command::{Operator, Refusal},
@@ -32,7 +32,7 @@ impl Order {
     pub(super) fn take_route(
         &mut self,
         found: &FoundRoute,
-        at: UnixMillis,
+        (at, rules): (UnixMillis, &Rules),
         out: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         if self.live.status.is_final() {
@@ -49,7 +49,7 @@ impl Order {
             return Err(Refusal::field("to", "is not the order's destination"));
         }
         let facts = Facts { route: Some(found.route.clone()), ..(*self.facts).clone() };
-        self.advance_to(Arc::new(facts), at, out, |_| {});
+        self.advance_to(Arc::new(facts), (at, rules), Cause::Change, out, |_| {});
         let mut row = self.row(RowKind::Route, &Operator::router(), at);
         row.note = Some(found.source.clone());
         out.push(Effect::Row(Box::new(row)));

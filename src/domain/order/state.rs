@@ -7,7 +7,7 @@ use crate::{
         effect::TimerKind,
         fix::Position,
         ids::{CellId, OrderId, RiderId, UserId, WarehouseId},
-        order::Circumstances,
+        order::{Circumstances, Outlook, Watch},
         status::{Event, Stage, Status, transition},
         time::UnixMillis,
         track::Track,
@@ -79,6 +79,8 @@ pub struct Live {
     pub cancel_reason: Option<String>,
     /// What most orders don't have.
     pub circumstances: Option<Arc<Circumstances>>,
+    /// What the order says of itself, from payment on.
+    pub outlook: Option<Arc<Outlook>>,
 }
 
 /// An order's whole state. Everything that decides is in here; an actor is rehydrated from it and from nothing else.
@@ -100,6 +102,8 @@ pub struct Order {
     pub timers_set: u32,
     /// Picking tasks issued so far.
     pub tasks: u32,
+    /// What it watches of itself; none before payment.
+    pub watch: Option<Box<Watch>>,
     /// Stored in chunks beside the state blob, not in it.
     pub track: Track,
 }
@@ -121,6 +125,7 @@ impl Live {
             cancelled_at: None,
             cancel_reason: None,
             circumstances: None,
+            outlook: None,
         }
     }
 

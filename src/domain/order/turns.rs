@@ -1,6 +1,6 @@
 //! Commands for what happens in life beside the straight way: failed attempts, returns, missing items, edits.
 
-use super::{Edit, Facts, Missing, Order};
+use super::{Edit, Facts, Missing, Order, watch::Cause};
 use crate::domain::{
     command::{KeyId, Operator, OperatorKind, Refusal},
     effect::{CarryChange, Effect, RowKind},
@@ -28,7 +28,7 @@ impl Order {
         }
         check_reason(reason)?;
         let when = self.happened(device_at, sent, at, rules)?;
-        self.change(RowKind::Fail, by, at, Some(reason), out, |live| {
+        self.change(RowKind::Fail, by, (at, rules), Some(reason), out, |live| {
             live.status = status;
             let circumstances = live.circumstances_mut();
             circumstances.attempts = circumstances.attempts.saturating_add(1);
@@ -59,7 +59,7 @@ impl Order {
         check_reason(reason)?;
         let when = self.happened(device_at, sent, at, rules)?;
         let carried = self.live.rider.is_some();
-        self.change(RowKind::Return, by, at, Some(reason), out, |live| {
+        self.change(RowKind::Return, by, (at, rules), Some(reason), out, |live| {
             live.status = status;
             live.cancelled_at = Some(when);
             live.cancel_reason = Some(reason.to_owned());
@@ -78,7 +78,7 @@ impl Order {
         &mut self,
         missing: &Missing,
         by: &Operator,
-        at: UnixMillis,
+        when: (UnixMillis, &Rules),
         out: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         let status = self.next_status(Event::Missing)?;
@@ -94,7 +94,7 @@ impl Order {
             let field = if missing.items.is_empty() { "count" } else { "items" };
             return Err(Refusal::field(field, format!("{} of {} items", missing.count, self.facts.items)));
         }
-        self.change(RowKind::Missing, by, at, Some(&missing.to_string()), out, |live| {
+        self.change(RowKind::Missing, by, when, Some(&missing.to_string()), out, |live| {
             live.status = status;
             live.circumstances_mut().missing = Some(missing.clone());
         });
@@ -107,8 +107,7 @@ impl Order {
         edit: &Edit,
         key: KeyId,
         by: &Operator,
-        at: UnixMillis,
-        rules: &Rules,
+        (at, rules): (UnixMillis, &Rules),
         out: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         let status = self.next_status(Event::Edit)?;
@@ -134,7 +133,7 @@ impl Order {
                 ..(*self.facts).clone()
             });
         }
-        self.advance_to(facts, at, out, |live| {
+        self.advance_to(facts, (at, rules), Cause::Change, out, |live| {
             live.rev += 1;
             live.status = status;
             let circumstances = live.circumstances_mut();
@@ -150,6 +149,35 @@ impl Order {
             self.seek_route(rules, out);
         }
         Ok(())
+    }
+}
+
+impl Order {
+    /// Operations take note of an alert. The same again changes nothing; what is cleared needs no note any more.
+    pub(super) fn acknowledge(
+        &mut self,
+        alert: u32,
+        by: &Operator,
+        (at, rules): (UnixMillis, &Rules),
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        match by.kind {
+            OperatorKind::Operations => {}
+            OperatorKind::Rider | OperatorKind::Warehouse | OperatorKind::System => {
+                return Err(only("operations", "acknowledge alerts"));
+            }
+        }
+        match self.watch.as_ref().and_then(|watch| watch.desk.is_raised(alert)) {
+            None => Err(Refusal::field("alert", format!("{alert} is no open alert of this order"))),
+            Some(false) => Ok(()),
+            Some(true) => {
+                self.advance((at, rules), Cause::Acknowledged(alert, by), out, |live| live.rev += 1);
+                let mut row = self.row(RowKind::Acknowledge, by, at);
+                row.note = Some(alert.to_string());
+                out.push(Effect::Row(Box::new(row)));
+                Ok(())
+            }
+        }
     }
 }
 

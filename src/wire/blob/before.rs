@@ -1,8 +1,8 @@
-//! States as format 1 had them.
+//! States as format 2 had them.
 
 use crate::domain::{
-    self, Answer, CellClock, Facts, KeyId, OrderId, Position, RiderId, Rules, Stage, Status, UnixMillis,
-    effect::TimerKind, track::Track,
+    self, Answer, CellClock, Dispatch, Facts, KeyId, OrderId, Position, RiderId, Rules, Stage, Status, UnixMillis,
+    cell::Search, effect::TimerKind, order::Circumstances, track::Track,
 };
 use serde::Deserialize;
 use std::sync::Arc;
@@ -36,12 +36,14 @@ struct Live {
     completed_at: Option<UnixMillis>,
     cancelled_at: Option<UnixMillis>,
     cancel_reason: Option<String>,
+    circumstances: Option<Arc<Circumstances>>,
 }
 
 #[derive(Debug, Deserialize)]
 pub struct CellHead {
     clock: CellClock,
     rules: RulesBefore,
+    search: Search,
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,6 +58,9 @@ struct RulesBefore {
     readmit_fixes: u8,
     dwell_radius_m: f64,
     dwell_ms: i64,
+    dispatch: Dispatch,
+    max_orders_per_rider: u32,
+    max_distance_m: f64,
 }
 
 impl From<Order> for domain::Order {
@@ -75,14 +80,16 @@ impl From<Order> for domain::Order {
             completed_at: live.completed_at,
             cancelled_at: live.cancelled_at,
             cancel_reason: live.cancel_reason,
-            circumstances: None,
+            circumstances: live.circumstances,
+            outlook: None,
         };
-        Self { id, version, facts, live, updated_at, carried_since, answers, timers, timers_set, tasks, track }
+        let watch = None;
+        Self { id, version, facts, live, updated_at, carried_since, answers, timers, timers_set, tasks, watch, track }
     }
 }
 
 impl From<CellHead> for domain::cell::CellHead {
-    fn from(CellHead { clock, rules: before }: CellHead) -> Self {
+    fn from(CellHead { clock, rules: before, search }: CellHead) -> Self {
         let rules = Rules {
             rules_version: before.rules_version,
             unpaid_ms: before.unpaid_ms,
@@ -94,8 +101,11 @@ impl From<CellHead> for domain::cell::CellHead {
             readmit_fixes: before.readmit_fixes,
             dwell_radius_m: before.dwell_radius_m,
             dwell_ms: before.dwell_ms,
+            dispatch: before.dispatch,
+            max_orders_per_rider: before.max_orders_per_rider,
+            max_distance_m: before.max_distance_m,
             ..Rules::default()
         };
-        Self { clock, rules, ..Self::default() }
+        Self { clock, rules, search }
     }
 }

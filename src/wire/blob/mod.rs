@@ -10,10 +10,10 @@ use crate::domain::{
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The present format: postcard of the domain's own types.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
-/// The format before, which is still read: without circumstances, without dispatch.
-const FORMAT_BEFORE: u8 = 1;
+/// The format before, which is still read: without what an order watches of itself.
+const FORMAT_BEFORE: u8 = 2;
 
 /// What is kept as a blob, and what it was in the format before.
 pub trait State: Serialize + DeserializeOwned {

@@ -232,7 +232,7 @@ fn the_field_to_blame_is_named_with_its_path() {
         ("control.default.clock", "/cell_time_ms", json!(i64::MAX), "cell_time_ms"),
         ("control.default.rules", "/max_speed_mps", json!(1e308), "max_speed_mps"),
         ("control.default.rules", "/late_ms", json!(-1), "late_ms"),
-        ("control.default.rules", "/rules_version", json!(4), "rules_version"),
+        ("control.default.rules", "/rules_version", json!(crate::domain::rules::RULES_VERSION + 1), "rules_version"),
     ] {
         let payload = with(valid(subject), pointer, value);
         assert_eq!(blamed(subject, &payload).as_deref(), Some(field), "{}", String::from_utf8_lossy(&payload));

@@ -2,10 +2,13 @@
 
 use crate::{
     domain::{
-        Effect, Operator, OperatorKind, Order, OrderId, RiderId, Rules, Status, UnixMillis, Verdict,
+        Alert, AlertKind, AlertState, Effect, Live, Operator, OperatorKind, Order, OrderId, RiderId, Rules, Status,
+        UnixMillis, Verdict,
+        alert::AlertChange,
         cell::{Cell, Entry, Input, Rider, Solo, SoloOutcome},
-        effect::{Change, RowKind},
-        testing::{life, log, rider},
+        effect::{Change, RowKind, TimerKind},
+        eta::Legs,
+        testing::{life, log, rider, watching},
     },
     wire::{blob, doc, merge},
 };
@@ -21,6 +24,8 @@ struct Listener {
     docs: BTreeMap<OrderId, (u64, Value)>,
     fixes: BTreeSet<String>,
     finals: BTreeMap<OrderId, u64>,
+    /// By order and number, an alert's last change.
+    alerts: BTreeMap<(OrderId, u32), Alert>,
     positions: BTreeMap<OrderId, (RiderId, UnixMillis)>,
     seen: BTreeMap<&'static str, u32>,
 }
@@ -57,9 +62,12 @@ impl Listener {
                         | RowKind::Unassign
                         | RowKind::Deliver
                         | RowKind::Stage
-                        | RowKind::Fix => {}
+                        | RowKind::Fix
+                        | RowKind::Alert
+                        | RowKind::Acknowledge => {}
                     }
                 }
+                Effect::Alert(change) => self.alert(id, change),
                 Effect::Revise(_) => self.saw("revision"),
                 Effect::Answer(_)
                 | Effect::Verdict(_)
@@ -84,6 +92,26 @@ impl Listener {
         }
     }
 
+    /// Raised, perhaps acknowledged, cleared; each change once and in order, one open alert of a kind.
+    fn alert(&mut self, id: &OrderId, AlertChange { alert, .. }: &AlertChange) {
+        self.saw(alert.kind.name());
+        self.saw(alert.state.name());
+        let same_kind = |((of, n), other): (&(OrderId, u32), &Alert)| {
+            of == id && *n != alert.n && other.kind == alert.kind && other.state != AlertState::Cleared
+        };
+        assert!(!self.alerts.iter().any(same_kind), "{id}: two of {:?}", alert.kind);
+        let before = self.alerts.insert((id.clone(), alert.n), alert.clone());
+        let states = (before.as_ref().map(|b| b.state), alert.state);
+        let may = matches!(
+            states,
+            (None, AlertState::Raised)
+                | (Some(AlertState::Raised), AlertState::Acknowledged | AlertState::Cleared)
+                | (Some(AlertState::Acknowledged), AlertState::Cleared)
+        );
+        assert!(may, "{id}: {states:?} of {alert:?}");
+        assert_eq!(alert.change, before.map_or(0, |b| b.change) + 1, "{id}: {alert:?}");
+    }
+
     fn change(&mut self, id: &OrderId, Change { from, to, before, after, .. }: &Change) {
         let (version, state) = self.docs.entry(id.clone()).or_insert((0, Value::Null));
         assert_eq!((*from, *to), (*version, *version + 1), "{id} has a gap");
@@ -93,7 +121,13 @@ impl Listener {
         assert_eq!(*state, doc::order(id, &after.0, &after.1), "{id}: the delta {delta} leads elsewhere");
 
         let live = &after.1;
-        assert!(!self.finals.contains_key(id), "{id} is final and changed");
+        // But for alerts that are acknowledged afterwards.
+        let over = before.as_ref().filter(|_| self.finals.contains_key(id)).map(|(_, old)| old);
+        if let Some(old) = over {
+            let Live { rev, outlook, .. } = old.clone();
+            assert_eq!(*old, Live { rev, outlook, ..live.clone() }, "{id} is final and changed");
+            self.saw("acknowledged after the end");
+        }
         if live.status.is_final() {
             self.finals.insert(id.clone(), *to);
             assert_eq!((live.position, live.stops_ahead), (None, None), "{id} is over and shows its rider");
@@ -145,7 +179,9 @@ fn check_state(solo: &Solo, entry: &Entry, outcome: &SoloOutcome, later: bool) {
     }
     let touched: BTreeSet<_> = outcome.effects.iter().map(|(id, _)| id).collect();
     for order in touched.into_iter().filter_map(|id| solo.orders[id].as_ref()) {
-        assert_eq!(order.timers.is_empty(), order.live.status != Status::PendingPayment, "{}", order.id);
+        let unpaid = order.timers.iter().any(|timer| timer.0 == TimerKind::Unpaid);
+        assert_eq!(unpaid, order.live.status == Status::PendingPayment, "{}", order.id);
+        check_watch(order);
         let blob = blob::encode(order).unwrap();
         assert_eq!(blob::encode(&blob::decode::<Order>(&blob).unwrap()).unwrap(), blob);
     }
@@ -153,6 +189,23 @@ fn check_state(solo: &Solo, entry: &Entry, outcome: &SoloOutcome, later: bool) {
         && let Some(state) = solo.cell.rider(rider)
     {
         assert_eq!(*state, blob::decode::<Rider>(&blob::encode(state).unwrap()).unwrap());
+    }
+}
+
+/// What is published is what the core knows, and an estimate adds up.
+fn check_watch(order: &Order) {
+    let outlook = order.live.outlook.as_deref().cloned().unwrap_or_default();
+    let open: Vec<_> = order.alerts().iter().map(Alert::open).collect();
+    assert_eq!(outlook.alerts, open, "{}", order.id);
+    if order.live.status.is_final() {
+        assert!(order.timers.is_empty() && outlook.eta.is_none(), "{}", order.id);
+        assert!(open.iter().all(|alert| alert.kind == AlertKind::WrongPlaceDelivery), "{}", order.id);
+    }
+    if let Some(eta) = outlook.eta {
+        assert_eq!(eta.at.plus(eta.legs.total_ms()), eta.p50);
+        assert!(eta.at <= eta.p10 && eta.p10 <= eta.p50 && eta.p50 <= eta.p90, "{eta:?}");
+        let Legs { picking_ms, handover_ms, ride_ms, door_ms } = eta.legs;
+        assert!([picking_ms, handover_ms, ride_ms, door_ms].iter().all(|ms| *ms >= 0), "{eta:?}");
     }
 }
 
@@ -212,10 +265,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn hold_after_every_entry(seed: u64, orders in 1..12u32, later: bool) {
-        let log = if later { life(seed, 500, orders, RIDERS) } else { log(seed, 500, orders, RIDERS) };
+    fn hold_after_every_entry(seed: u64, orders in 1..12u32, version in 1..4u32) {
+        let make = [log, life, watching][version as usize - 1];
+        let log = make(seed, 500, orders, RIDERS);
         let (solo, listener) = run(&log);
-        for (id, version) in &listener.finals {
+        for (id, version) in listener.finals.iter().filter(|_| version < 3) {
             prop_assert_eq!(solo.orders[id].as_ref().unwrap().version, *version);
         }
         let again = run(&log).0;
@@ -225,7 +279,7 @@ proptest! {
     /// A cell that is restored from what a store keeps of it goes on as if nothing had happened.
     #[test]
     fn a_restart_makes_no_difference(seed: u64, at in 1..300usize) {
-        let log = life(seed, 300, 8, RIDERS);
+        let log = watching(seed, 300, 8, RIDERS);
         let whole = run(&log).0;
         let (mut solo, _) = run(&log[..at]);
         let head = blob::decode(&blob::encode(solo.cell.head()).unwrap()).unwrap();
@@ -275,7 +329,7 @@ proptest! {
 fn random_logs_reach_everything() {
     let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
     for seed in 0..16 {
-        for log in [log(seed, 700, 16, RIDERS), life(seed, 700, 16, RIDERS)] {
+        for log in [log, life, watching].map(|make| make(seed, 700, 16, RIDERS)) {
             for (what, n) in run(&log).1.seen {
                 *seen.entry(what).or_default() += n;
             }
@@ -303,6 +357,17 @@ fn random_logs_reach_everything() {
         "stops",
         "dispatch",
         "handover",
+        "off_route",
+        "stalled",
+        "late_risk",
+        "late",
+        "stage_overdue",
+        "signal_lost",
+        "wrong_place_delivery",
+        "low_battery",
+        "raised",
+        "acknowledged",
+        "cleared",
     ] {
         assert!(seen.get(what).is_some_and(|n| *n > 0), "{what} never happens: {seen:?}");
     }

@@ -33,9 +33,16 @@ impl Progress {
     }
 
     pub(super) fn step(&mut self) {
-        self.done += 1;
+        self.reach(self.done + 1);
+    }
+
+    /// So much is done by now.
+    pub(super) fn reach(&mut self, done: u64) {
+        if std::mem::replace(&mut self.done, done) == done {
+            return;
+        }
         if let Some(bar) = &self.bar {
-            bar.inc(1);
+            bar.set_position(done);
         } else if self.done == self.total || self.since_line.elapsed() >= LINE_EVERY {
             say(format_args!("{}: {} of {}", self.what, self.done, self.total));
             self.since_line = Stopwatch::start();
