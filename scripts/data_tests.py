@@ -44,6 +44,7 @@ def everything(args):
         for n, (what, *options) in enumerate(REBUILDS):
             databases.append((what, straight.rebuild(f"rebuilt-{n}", *options)))
         same_hash(straight, straight.db, *databases)
+        straight.verify()
 
         disorder = ["--shuffle-window", "1h", "--seed", "7", "--repeat", "2"]
         play(disordered, args, "shuffled within an hour, sent twice", *disorder)

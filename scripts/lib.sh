@@ -141,3 +141,16 @@ except OSError:
     sys.exit(1)
 PY
 }
+
+# nats_speaks HOST:PORT: whether a nats-server greets there.
+nats_speaks() {
+    python3 - "$1" <<'PY'
+import socket, sys
+host, _, port = sys.argv[1].rpartition(":")
+try:
+    with socket.create_connection((host, int(port)), 2) as s:
+        sys.exit(s.recv(4) != b"INFO")
+except OSError:
+    sys.exit(1)
+PY
+}

@@ -238,6 +238,12 @@ class Rig:
         self.run("doctor --rebuild", command)
         return data / "cells" / f"{CELL}.sqlite"
 
+    def verify(self):
+        """Plays the whole log again and compares the database with it; prints how fast that was."""
+        command = [self.trunkline, "replay", "--verify", self.db, "--nats", self.nats_url]
+        text = self.run("replay --verify", command)
+        print("\n".join("  " + line for line in text.splitlines()))
+
 
 def check_import(rig, *arguments):
     """The independent count over the file."""

@@ -163,6 +163,8 @@ pub enum Because {
     Acknowledged,
     /// What was only to be feared has come.
     Superseded,
+    /// Older rules apply, under which nothing is watched.
+    Unwatched,
 }
 
 impl Because {
@@ -175,6 +177,7 @@ impl Because {
             Self::PromiseChanged => "promise_changed",
             Self::Acknowledged => "acknowledged",
             Self::Superseded => "superseded",
+            Self::Unwatched => "unwatched",
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
     still::{CLEARLY_AWAY, Centre, agree},
     time::UnixMillis,
 };
-use crate::geo::{Plane, Point, distance_m};
+use crate::geo::{Plane, Point, apart_m};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
@@ -53,7 +53,7 @@ impl Odometer {
             self.anchor = Some(Anchor { motion: Motion::Unsure, ..here });
             return;
         };
-        let away_m = distance_m(anchor.centre.point, point);
+        let away_m = apart_m(anchor.centre.point, point);
         if away_m <= radius_m {
             if anchor.motion == Motion::Unsure || at.since(anchor.since) >= rules.dwell_ms {
                 anchor.motion = Motion::Standing;
@@ -65,8 +65,8 @@ impl Odometer {
             (self.doubt, self.before) = (None, None);
             return;
         }
-        let (left, from) = (*anchor, anchor.centre.point);
-        if let Some((way, before)) = self.before.take().filter(|(_, b)| distance_m(b.centre.point, point) <= radius_m) {
+        let (left, from, way) = (*anchor, anchor.centre.point, self.way);
+        if let Some((way, before)) = self.before.take().filter(|(_, b)| apart_m(b.centre.point, point) <= radius_m) {
             (self.way, self.anchor) = (way, Some(before));
             return;
         }
@@ -78,10 +78,11 @@ impl Odometer {
                     self.doubt = Some(point);
                     return;
                 }
-                // From a stand one sets out in any direction.
+                // From a stand one sets out in any direction, and may be back with the next fix as if one had never gone.
                 self.way.last = None;
+                self.before = (left.motion == Motion::Standing).then_some((way, left));
                 if let Some(over) = over {
-                    if left.motion == Motion::Unsure && distance_m(over, point) <= radius_m {
+                    if left.motion == Motion::Unsure && apart_m(over, point) <= radius_m {
                         // Two that stand together, where none was ever near the first: it was that one which was wrong.
                         self.anchor = Some(Anchor { motion: Motion::Standing, ..here });
                         return;
@@ -123,7 +124,7 @@ struct Leg {
 impl Way {
     fn go(&mut self, from: Point, to: Point) {
         let offset = Plane::at(from).offset(to);
-        let (length_m, heading) = (distance_m(from, to), libm::atan2(offset.east_m, offset.north_m));
+        let (length_m, heading) = (apart_m(from, to), libm::atan2(offset.east_m, offset.north_m));
         let turn = self.last.map_or(0.0, |last| half_turn(heading - last.heading));
         if let Some(last) = self.last {
             self.travelled_m += last.length_m * (corner(last.turn, turn) - 1.0);
@@ -208,6 +209,14 @@ mod tests {
         let stops = (0..2).map(|_| (0.0, 760.0));
         let ride: Vec<_> = straight.chain(stops).chain([(60.0, 760.0), (0.0, 761.0), (0.0, 762.0)]).collect();
         assert!((travelled(ride, 5) - 760.0).abs() < 0.5);
+    }
+
+    #[test]
+    fn two_outliers_in_a_row_are_taken_back() {
+        let stand = [(0.0, 0.0), (3.0, 0.0), (0.0, 2.0), (1.0, 1.0)];
+        let outliers = [(60.0, 0.0), (55.0, 20.0)];
+        assert_eq!(travelled(stand.into_iter().chain(outliers).chain(stand), 15), 0.0);
+        assert!(travelled(stand.into_iter().chain(outliers).chain([(110.0, 0.0)]), 15) > 90.0);
     }
 
     #[test]

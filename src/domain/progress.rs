@@ -7,7 +7,7 @@
 //! the route backwards is not beside it. What is far from all of that is nowhere on the route until three fixes in a row agree.
 
 use super::{rules::Rules, time::UnixMillis};
-use crate::geo::{Foot, Plane, Point, Ruler, distance_m, length_m};
+use crate::geo::{Foot, Plane, Point, Ruler, apart_m, length_m};
 use serde::{Deserialize, Serialize};
 
 /// Going back by so much is jitter, and holds progress.
@@ -69,7 +69,7 @@ impl Progress {
     /// and nothing is beside it.
     pub fn take(&mut self, route: &[Point], point: Point, accuracy_m: f64, at: UnixMillis, rules: &Rules) -> Placed {
         let [first, _, ..] = route else {
-            return Placed { offset_m: route.first().map_or(0.0, |p| distance_m(*p, point)), ..Placed::default() };
+            return Placed { offset_m: route.first().map_or(0.0, |p| apart_m(*p, point)), ..Placed::default() };
         };
         if self.spot.segment as usize + 1 >= route.len() {
             *self = Self::default();
@@ -89,7 +89,7 @@ impl Progress {
         let reach_m = self.near.map_or(total_m, |(_, then)| reach_m(then, at, rules));
         let (back_m, reached_m) = (here_m - BACK_M, here_m + reach_m);
         // On a route that is followed, the rider goes along it as far as across the ground, or farther. It begins at its start.
-        let moved_m = self.near.map_or(0.0, |(last, _)| distance_m(last, point));
+        let moved_m = self.near.map_or(0.0, |(last, _)| apart_m(last, point));
         let (around_m, width_m) = (here_m + moved_m, moved_m + SLACK_M);
         let window = Window { from_m: back_m, to_m: reached_m, around_m, width_m };
         let ahead = search.sweep(search.back_to(self.spot, back_m), window);

@@ -3,7 +3,7 @@
 //! than arriving, a fix that could lie on either side changes nothing, and nothing but a clear fix is believed alone.
 
 use super::{rules::Rules, time::UnixMillis};
-use crate::geo::{Point, distance_m};
+use crate::geo::{Point, apart_m};
 use serde::{Deserialize, Serialize};
 
 /// Nearer than this part of the arrival's radius, a single fix is an arrival.
@@ -51,7 +51,7 @@ impl Stay {
         at: UnixMillis,
         rules: &Rules,
     ) -> Option<StayChange> {
-        let away_m = distance_m(centre, point);
+        let away_m = apart_m(centre, point);
         // In or out at all, where the one contradicts the state; and clearly so.
         let (other_side, clearly) = if self.inside() {
             (

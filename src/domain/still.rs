@@ -3,7 +3,7 @@
 //! may lie at the jitter's edge.
 
 use super::time::UnixMillis;
-use crate::geo::{Point, distance_m};
+use crate::geo::{Point, apart_m};
 use serde::{Deserialize, Serialize};
 
 /// Farther than so many radii, a single fix is believed.
@@ -38,6 +38,8 @@ pub struct Still {
     anchor: Option<(Centre, UnixMillis)>,
     /// The last fix, if it lay beyond the radius and was not believed alone.
     doubt: Option<(Point, UnixMillis)>,
+    /// What was left with the last fix. Who is back there with the next one never went: outliers come in pairs, too.
+    left: Option<(Centre, UnixMillis)>,
 }
 
 impl Still {
@@ -45,12 +47,17 @@ impl Still {
     /// stands; a caller that wants hysteresis gives a larger radius while it holds the rider to be standing.
     pub fn take(&mut self, point: Point, accuracy_m: f64, at: UnixMillis, radius_m: f64) {
         let beyond_m = radius_m + accuracy_m;
+        if let Some((former, since)) = self.left.take()
+            && apart_m(former.point, point) <= beyond_m
+        {
+            *self = Self { anchor: Some((former, since)), doubt: None, left: None };
+        }
         let Some((centre, _)) = self.anchor.as_mut() else {
             self.anchor = Some((Centre::at(point), at));
             return;
         };
         let anchor = centre.point;
-        let away_m = distance_m(anchor, point);
+        let away_m = apart_m(anchor, point);
         if away_m <= beyond_m {
             if away_m <= radius_m {
                 centre.add(point);
@@ -59,7 +66,7 @@ impl Still {
             return;
         }
         if away_m > CLEARLY_AWAY * beyond_m {
-            *self = Self { anchor: Some((Centre::at(point), at)), doubt: None };
+            *self = Self { anchor: Some((Centre::at(point), at)), ..Self::default() };
             return;
         }
         let Some((doubted, then)) = self.doubt.filter(|(doubted, _)| agree(anchor, *doubted, point)) else {
@@ -67,8 +74,13 @@ impl Still {
             return;
         };
         // The rider went to where the first of the two was. Whether the second is still there is seen from the next.
-        let gone_on = distance_m(doubted, point) > radius_m;
-        *self = Self { anchor: Some((Centre::at(doubted), then)), doubt: gone_on.then_some((point, at)) };
+        let doubt = (apart_m(doubted, point) > radius_m).then_some((point, at));
+        *self = Self { anchor: Some((Centre::at(doubted), then)), doubt, left: self.anchor };
+    }
+
+    /// How long the rider has stood at the former place, should the next fix prove that they never left it; 0 if it can't.
+    pub fn former_ms(&self, at: UnixMillis) -> i64 {
+        self.left.map_or(0, |(_, since)| at.since(since).max(0))
     }
 
     /// How long the rider stands at `at`, in milliseconds; 0 before the first fix.
@@ -83,13 +95,13 @@ impl Still {
 
     /// Metres from where the rider stands to `point`: the displacement.
     pub fn away_m(&self, point: Point) -> f64 {
-        self.anchor.map_or(0.0, |(centre, _)| distance_m(centre.point, point))
+        self.anchor.map_or(0.0, |(centre, _)| apart_m(centre.point, point))
     }
 }
 
 /// Whether two fixes away from an anchor say the same: they lie on one side of it, not each on its own.
 pub(super) fn agree(anchor: Point, a: Point, b: Point) -> bool {
-    distance_m(a, b) < distance_m(anchor, a).max(distance_m(anchor, b))
+    apart_m(a, b) < apart_m(anchor, a).max(apart_m(anchor, b))
 }
 
 #[cfg(test)]
@@ -120,6 +132,12 @@ mod tests {
         assert_eq!(still_s(&fixes), 239 * 15);
         // Outliers on both sides don't agree with each other.
         assert_eq!(still_s(&[(0.0, 0), (60.0, 15), (-60.0, 30), (60.0, 45), (0.0, 60)]), 60);
+    }
+
+    #[test]
+    fn who_is_back_at_once_never_went() {
+        assert_eq!(still_s(&[(0.0, 0), (0.0, 15), (60.0, 30), (58.0, 45), (2.0, 60)]), 60);
+        assert_eq!(still_s(&[(0.0, 0), (60.0, 15), (58.0, 30), (61.0, 45), (2.0, 60)]), 45, "three are no outliers");
     }
 
     #[test]

@@ -9,13 +9,13 @@ use super::{EARTH_RADIUS_M, Point};
 
 /// Metres of one unit of [`Point`] along a meridian.
 const UNIT_M: f64 = EARTH_RADIUS_M * UNIT_RAD;
-const UNIT_RAD: f64 = std::f64::consts::PI / 180.0 * 1e-7;
+pub(super) const UNIT_RAD: f64 = std::f64::consts::PI / 180.0 * 1e-7;
 
 /// Units once round a parallel.
 const ROUND: f64 = 3.6e9;
 
 /// Units of longitude from `a` to `b`, the short way. Differences of integers are exact in an `f64`.
-fn east_units(a: Point, b: Point) -> f64 {
+pub(super) fn east_units(a: Point, b: Point) -> f64 {
     let units = f64::from(b.lon_e7) - f64::from(a.lon_e7);
     if units > ROUND / 2.0 {
         units - ROUND
@@ -27,7 +27,7 @@ fn east_units(a: Point, b: Point) -> f64 {
 }
 
 /// Units of latitude from `a` to `b`.
-fn north_units(a: Point, b: Point) -> f64 {
+pub(super) fn north_units(a: Point, b: Point) -> f64 {
     f64::from(b.lat_e7) - f64::from(a.lat_e7)
 }
 

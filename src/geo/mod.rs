@@ -11,7 +11,7 @@ mod point;
 
 pub use bounds::Bounds;
 pub use datum::{Datum, from_wgs84, to_wgs84};
-pub use distance::{EARTH_RADIUS_M, distance_m};
+pub use distance::{EARTH_RADIUS_M, apart_m, distance_m};
 pub use fence::{Fence, FenceError};
 pub use grid::{grid_cell, grid_cells, grid_count};
 pub use line::{Foot, Offset, Plane, Ruler, distance_to_line_m, distance_to_segment_m, length_m};

@@ -4,7 +4,7 @@
 //! Pages go by key, as those of orders do: an alert that is raised meanwhile is newer and shifts nothing. One that is
 //! cleared meanwhile leaves a list of open ones, and nothing else.
 
-use super::{list::json_len, readers::ReadError, rows::WriteError};
+use super::{list::json_len, look::LookError, readers::ReadError, rows::WriteError};
 use crate::{
     domain::{AlertKind, alert::AlertState},
     ports::Commit,
@@ -14,12 +14,15 @@ use crate::{
         query::{PAGE_BYTES, page_limit},
     },
 };
-use rusqlite::{Connection, Row, params, params_from_iter, types::Value};
+use rusqlite::{Connection, Row, params_from_iter, types::Value};
+use serde_json::{Map, Value as Json};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The columns, in the order of [`columns`].
+const NAMES: &str = "id, order_id, n, kind, severity, state, change, at, since, detected_at, due_at, rider_id,
+    acknowledged_at, acknowledged_by, cleared_at, cleared_because, measure, threshold, body";
+
 const PUT: &str = "
-INSERT INTO alerts (id, order_id, n, kind, severity, state, change, at, since, detected_at, due_at, rider_id,
-    acknowledged_at, acknowledged_by, cleared_at, cleared_because, measure, threshold, body)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
 ON CONFLICT (id) DO UPDATE SET state = ?6, change = ?7, at = ?8, acknowledged_at = ?13, acknowledged_by = ?14,
     cleared_at = ?15, cleared_because = ?16, body = ?19";
@@ -35,31 +38,94 @@ pub(super) fn write(connection: &Connection, group: &[Commit]) -> Result<(), Wri
 }
 
 fn put(connection: &Connection, id: &str, body: &AlertBody) -> Result<(), WriteError> {
-    let wrong = |reason: String| WriteError::Alert { alert: id.to_owned(), reason };
-    let (order, n) = parse_alert_id(id).ok_or_else(|| wrong("is no alert's id".into()))?;
-    let json = serde_json::to_string(body).map_err(|e| wrong(e.to_string()))?;
-    connection.prepare_cached(PUT)?.execute(params![
-        id,
-        order.as_str(),
-        n,
-        body.kind,
-        body.severity,
-        body.state,
-        body.change,
-        body.at_ms,
-        body.since_ms,
-        body.detected_at_ms,
-        body.due_at_ms,
-        body.rider,
-        body.acknowledged_at_ms,
-        body.acknowledged_by,
-        body.cleared_at_ms,
-        body.cleared_because,
-        body.evidence.measure,
-        body.evidence.threshold,
-        json,
-    ])?;
+    let row = columns(body).map_err(|reason| WriteError::Alert { alert: id.to_owned(), reason })?;
+    let sql = format!("INSERT INTO alerts ({NAMES}){PUT}");
+    connection.prepare_cached(&sql)?.execute(params_from_iter(row.map(|(_, value)| value)))?;
     Ok(())
+}
+
+/// An alert's row, column by column.
+fn columns(body: &AlertBody) -> Result<[(&'static str, Value); 19], String> {
+    let (order, n) = parse_alert_id(&body.alert).ok_or("is no alert's id")?;
+    let json = serde_json::to_string(body).map_err(|e| e.to_string())?;
+    let text = |text: &str| Value::from(text.to_owned());
+    Ok([
+        ("id", text(&body.alert)),
+        ("order_id", text(order.as_str())),
+        ("n", n.into()),
+        ("kind", text(&body.kind)),
+        ("severity", text(&body.severity)),
+        ("state", text(&body.state)),
+        ("change", body.change.into()),
+        ("at", body.at_ms.into()),
+        ("since", body.since_ms.into()),
+        ("detected_at", body.detected_at_ms.into()),
+        ("due_at", body.due_at_ms.into()),
+        ("rider_id", body.rider.clone().into()),
+        ("acknowledged_at", body.acknowledged_at_ms.into()),
+        ("acknowledged_by", body.acknowledged_by.clone().into()),
+        ("cleared_at", body.cleared_at_ms.into()),
+        ("cleared_because", body.cleared_because.clone().into()),
+        ("measure", body.evidence.measure.into()),
+        ("threshold", body.evidence.threshold.into()),
+        ("body", json.into()),
+    ])
+}
+
+/// An alert's row as it stands in a file, for comparing: its columns by name, with the members of `body` as JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertRow {
+    pub order: String,
+    pub n: u32,
+    pub columns: Json,
+}
+
+impl AlertRow {
+    /// The row that an alert has; an error for one whose id nobody here gave.
+    pub fn of(body: &AlertBody) -> Result<Self, String> {
+        let (order, n) = parse_alert_id(&body.alert).ok_or("is no alert's id")?;
+        let columns = columns(body)?.into_iter().map(|(name, value)| (name.to_owned(), shown(name, value))).collect();
+        Ok(Self { order: order.as_str().to_owned(), n, columns })
+    }
+
+    /// The alert itself.
+    pub fn body(&self) -> Result<AlertBody, LookError> {
+        let body = self.columns.get("body").cloned().unwrap_or_default();
+        Ok(serde_json::from_value(body).map_err(|e| ReadError::column("alerts.body", e))?)
+    }
+
+    fn read(row: &Row<'_>) -> Result<Self, ReadError> {
+        let mut columns = Map::new();
+        for (i, name) in row.as_ref().column_names().enumerate() {
+            columns.insert(name.to_owned(), shown(name, row.get(i)?));
+        }
+        Ok(Self { order: row.get("order_id")?, n: row.get("n")?, columns: Json::Object(columns) })
+    }
+}
+
+/// A column's value as JSON, and `body`, which is JSON, as what it says.
+fn shown(name: &str, value: Value) -> Json {
+    match value {
+        Value::Null => Json::Null,
+        Value::Integer(number) => number.into(),
+        Value::Real(number) => number.into(),
+        Value::Text(text) if name == "body" => serde_json::from_str(&text).unwrap_or(Json::String(text)),
+        Value::Text(text) => text.into(),
+        Value::Blob(_) => "a blob".into(),
+    }
+}
+
+/// All alerts of an order, by their numbers.
+pub(super) fn of_order(connection: &Connection, order: &str) -> Result<Vec<AlertRow>, ReadError> {
+    let sql = format!("SELECT {NAMES} FROM alerts WHERE order_id = ?1 ORDER BY n, id");
+    let mut statement = connection.prepare_cached(&sql)?;
+    statement.query_and_then([order], AlertRow::read)?.collect()
+}
+
+/// Alerts of orders that aren't there.
+pub(super) fn of_nobody(connection: &Connection) -> Result<Vec<AlertRow>, ReadError> {
+    let sql = format!("SELECT {NAMES} FROM alerts WHERE order_id NOT IN (SELECT id FROM orders) ORDER BY id");
+    connection.prepare(&sql)?.query_and_then([], AlertRow::read)?.collect()
 }
 
 /// A checked query, as conditions on `alerts`.
@@ -245,6 +311,30 @@ mod tests {
         assert_eq!(store.alert(AlertQuery { alert: "o.1".into() }).await.unwrap(), None);
         let open: i64 = store.open_alerts().await.unwrap().iter().map(|(_, n)| n).sum();
         assert_eq!(open, i64::try_from(every.iter().filter(|a| a.cleared_at_ms.is_none()).count()).unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_was_written_stands_in_the_row_column_by_column() {
+        let (dir, store) = open();
+        let mut shop = Shop::new(9);
+        for _ in 0..4 {
+            store.commit(shop.batch(50)).await.unwrap();
+        }
+        let connection = Connection::open(dir.path().join("cell.sqlite")).unwrap();
+        let mut seen = 0;
+        for body in shop.alerts() {
+            let row = AlertRow::of(&body).unwrap();
+            let stored = of_order(&connection, &row.order).unwrap();
+            let stored = stored.iter().find(|stored| stored.n == row.n).unwrap();
+            assert_eq!((stored, stored.body().unwrap()), (&row, body));
+            let names: Vec<_> = row.columns.as_object().unwrap().keys().cloned().collect();
+            assert!(names.len() == 19 && names.iter().all(|name| NAMES.contains(name.as_str())), "{names:?}");
+            seen += 1;
+        }
+        assert!(seen > 3);
+        assert_eq!(of_nobody(&connection).unwrap(), []);
+        connection.execute("DELETE FROM orders WHERE id = (SELECT order_id FROM alerts LIMIT 1)", []).unwrap();
+        assert_ne!(of_nobody(&connection).unwrap(), []);
     }
 
     #[test]

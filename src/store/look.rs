@@ -3,6 +3,7 @@
 //! can't start over.
 
 use super::{
+    alerts::{self, AlertRow},
     read::{self, CellImage, unsigned},
     readers::ReadError,
     schema::{self, MIGRATIONS, SchemaError},
@@ -49,14 +50,8 @@ pub struct StoredOrder {
     pub timers: Vec<RunningTimer>,
     /// Lines of its history.
     pub lines: u64,
-}
-
-/// A line of an order's history, and what it changed in the published state (RFC 7396), if anything.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StoredLine {
-    pub row: TrackRow,
-    pub patch: Option<String>,
-    pub battery_pct: Option<u8>,
+    /// By their numbers.
+    pub alerts: Vec<AlertRow>,
 }
 
 /// See the module.
@@ -140,20 +135,27 @@ impl Look {
                     rider_id: row.get(3)?,
                     timers: Vec::new(),
                     lines: unsigned(row, 4)?,
+                    alerts: Vec::new(),
                 })
             })
             .optional()?;
         let Some(mut order) = found else { return Ok(None) };
         order.timers = read::timers_of(&self.connection, id)?;
+        order.alerts = alerts::of_order(&self.connection, id.as_str())?;
         Ok(Some(order))
     }
 
-    /// An order's whole history, in the order in which it was applied.
-    pub fn lines(&self, order: &OrderId) -> Result<Vec<StoredLine>, LookError> {
+    /// Alerts of orders that aren't there.
+    pub fn stray_alerts(&self) -> Result<Vec<AlertRow>, LookError> {
+        Ok(alerts::of_nobody(&self.connection)?)
+    }
+
+    /// An order's whole history, in the order in which it was applied, each line with what it changed in the published
+    /// state (RFC 7396), if anything.
+    pub fn lines(&self, order: &OrderId) -> Result<Vec<TrackRow>, LookError> {
         let mut statement = self.connection.prepare_cached(LINES)?;
         let rows = statement.query_and_then([order.as_str()], |row: &Row<'_>| {
-            let (patch, battery_pct) = (row.get("patch")?, row.get("battery_pct")?);
-            Ok::<_, ReadError>(StoredLine { row: track::line(row, Lines::All)?, patch, battery_pct })
+            Ok::<_, ReadError>(TrackRow { patch: track::patch(row)?, ..track::line(row, Lines::All)? })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }

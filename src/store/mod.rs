@@ -30,10 +30,11 @@ mod kill;
 #[cfg(test)]
 mod tests;
 
+pub use alerts::AlertRow;
 pub use copy::{CopyError, copy, mark, readopt};
 pub use hash::{HashError, StateHash, TableHash, state_hash};
 pub use list::ListError;
-pub use look::{Look, LookError, StoredLine, StoredOrder};
+pub use look::{Look, LookError, StoredOrder};
 pub use read::CellImage;
 pub use schema::SchemaError;
 

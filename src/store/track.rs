@@ -76,14 +76,15 @@ pub(super) fn line(row: &Row<'_>, lines: Lines) -> Result<TrackRow, ReadError> {
         eta_p90_ms: time("eta_p90")?,
         patch: match lines {
             Lines::All | Lines::Events => None,
-            Lines::Changes => Some(patch(row)?),
+            Lines::Changes => patch(row)?,
         },
     })
 }
 
-fn patch(row: &Row<'_>) -> Result<Value, ReadError> {
-    let text = row.get_ref("patch")?.as_str().map_err(|e| ReadError::column("order_tracking.patch", e))?;
-    serde_json::from_str(text).map_err(|e| ReadError::column("order_tracking.patch", e))
+/// What the line changed in the published state, if anything.
+pub(super) fn patch(row: &Row<'_>) -> Result<Option<Value>, ReadError> {
+    let text = row.get_ref("patch")?.as_str_or_null().map_err(|e| ReadError::column("order_tracking.patch", e))?;
+    text.map(|text| serde_json::from_str(text).map_err(|e| ReadError::column("order_tracking.patch", e))).transpose()
 }
 
 #[cfg(test)]

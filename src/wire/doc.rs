@@ -152,11 +152,13 @@ impl Motion {
     }
 }
 
-fn metres(decimetres: u16) -> f64 {
+/// A fix's accuracy, as it is shown.
+pub fn metres(decimetres: u16) -> f64 {
     f64::from(decimetres) / 10.0
 }
 
-fn metres_per_second(cmps: u16) -> f64 {
+/// A fix's speed, as it is shown.
+pub fn metres_per_second(cmps: u16) -> f64 {
     f64::from(cmps) / 100.0
 }
 

@@ -2,11 +2,11 @@
 
 use crate::{
     harness::Server,
-    node::{Node, Party, settings},
+    node::{Node, Party, database, settings},
     screen::{Screen, patch},
 };
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 const STEP_MS: i64 = 5_000;
 const FIXES: i64 = 36;
@@ -133,6 +133,12 @@ async fn a_history_is_written_and_found_by_where_its_rider_went() {
     let gpx = text(node.web.get("/v1/orders/a/track?format=gpx").await);
     assert_eq!(gpx.matches("<trkpt").count() as i64, FIXES, "{gpx}");
     assert!(gpx.contains("<name>stage packed</name>") && gpx.contains("<name>North</name>"));
+    let printed = Command::new(env!("CARGO_BIN_EXE_trunkline"))
+        .args(["replay", "a", "--format", "gpx", "--db"])
+        .arg(database(server.dir.path()))
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(printed.stdout).unwrap(), gpx, "{}", String::from_utf8_lossy(&printed.stderr));
     let csv = text(node.web.get("/v1/orders/a/track?format=csv").await);
     assert_eq!(csv.lines().count(), node.web.track("a").await.len() + 1);
     let geojson: Value = serde_json::from_str(&text(node.web.get("/v1/orders/a/track?format=geojson").await)).unwrap();

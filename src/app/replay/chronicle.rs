@@ -4,123 +4,54 @@
 use super::{OpenLog, ReplayError};
 use crate::{
     domain::{
-        Answer, Effect, Mark, OperatorKind, OrderId, RiderId, Status, UnixMillis, Verdict,
+        Answer, CellId, Effect, OperatorKind, Order, OrderId, RiderId, Status, UnixMillis, Verdict,
         cell::{Entry, Input, Solo, SoloOutcome},
         effect::{Change, Revision, Row},
-        fix::FixId,
     },
-    geo::Point,
-    store::{Look, LookError, StoredLine},
-    wire::doc,
+    store::{AlertRow, Look},
+    wire::{
+        alert::{AlertBody, alert_body},
+        blob, doc,
+        query::TrackRow,
+    },
 };
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// The kind of the lines that tell of refusals; no other program has such lines.
+pub const REFUSED: &str = "refused";
+
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Story {
     pub order: OrderId,
-    pub lines: Vec<Line>,
-}
-
-/// One line.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Line {
-    /// Cell time at which it was applied.
-    #[serde(rename = "at_ms")]
-    pub at: UnixMillis,
-    /// `create`, `pay`, `stage`, `fix`, …; `refused` for what changed nothing.
-    pub kind: String,
-    pub version: u64,
-    pub rev: u64,
-    pub status: Status,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stage: Option<String>,
-    pub operator_type: u8,
-    pub operator_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fix: Option<FixSeen>,
-    /// What it changed in the published state: a merge patch.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub patch: Option<Value>,
-}
-
-/// A fix as the order's track has it in the end.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct FixSeen {
-    pub rider: String,
-    /// Corrected.
-    #[serde(rename = "fix_time_ms")]
-    pub fix_time: UnixMillis,
-    #[serde(skip)]
-    pub id: FixId,
-    #[serde(flatten, serialize_with = "degrees")]
-    pub point: Point,
-    #[serde(serialize_with = "name")]
-    pub mark: Mark,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub accuracy_m: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub battery_pct: Option<u8>,
-}
-
-fn degrees<S: serde::Serializer>(point: &Point, to: S) -> Result<S::Ok, S::Error> {
-    doc::point_value(*point).serialize(to)
-}
-
-fn name<S: serde::Serializer>(mark: &Mark, to: S) -> Result<S::Ok, S::Error> {
-    mark.name().serialize(to)
+    /// As it is now: the published state, whole. Null for an order that was never created.
+    pub state: Value,
+    /// As they are now, by their numbers.
+    pub alerts: Vec<AlertBody>,
+    /// Each with what it changed in the published state, fixes as the track has them in the end. Their ids count the
+    /// order's lines; a refusal has none.
+    pub lines: Vec<TrackRow>,
 }
 
 /// The story that the database has of an order, if it knows it.
-pub fn from_store(look: &Look, order: &OrderId) -> Result<Option<Story>, LookError> {
-    if look.order(order)?.is_none() {
-        return Ok(None);
-    }
-    let lines = look.lines(order)?.into_iter().map(stored).collect::<Result<_, _>>()?;
-    Ok(Some(Story { order: order.clone(), lines }))
-}
-
-fn stored(StoredLine { row, patch, battery_pct }: StoredLine) -> Result<Line, LookError> {
-    let wrong = |what: &str| LookError::Row(format!("order_tracking {}: {what} can't be read", row.id));
-    let patch = patch.map(|text| serde_json::from_str(&text)).transpose().map_err(|_| wrong("patch"))?;
-    let fix = match (row.fix_time_ms, row.device_time_ms, row.lat, row.lon) {
-        (Some(fix_time), Some(device_time), Some(lat), Some(lon)) => Some(FixSeen {
-            rider: row.operator_id.clone(),
-            fix_time,
-            id: FixId { device_time, seq: row.seq },
-            point: Point::from_degrees(lat, lon).map_err(|_| wrong("position"))?,
-            mark: Mark::ALL
-                .into_iter()
-                .find(|mark| row.mark.as_deref() == Some(mark.name()))
-                .ok_or_else(|| wrong("mark"))?,
-            accuracy_m: row.accuracy_m,
-            battery_pct,
-        }),
-        _ => None,
-    };
-    Ok(Line {
-        at: row.at_ms,
-        kind: row.kind,
-        version: row.version,
-        rev: row.rev,
-        status: row.status,
-        stage: row.stage,
-        operator_type: row.operator_type,
-        operator_id: row.operator_id,
-        note: row.note,
-        fix,
-        patch,
-    })
+pub fn from_store(look: &Look, order: &OrderId) -> Result<Option<Story>, ReplayError> {
+    let Some(stored) = look.order(order)? else { return Ok(None) };
+    let now: Order = blob::decode(&stored.image.head)?;
+    let lines = look.lines(order)?;
+    Ok(Some(Story {
+        order: order.clone(),
+        state: doc::order(order, &now.facts, &now.live),
+        alerts: stored.alerts.iter().map(AlertRow::body).collect::<Result<_, _>>()?,
+        lines: (1..).zip(lines).map(|(id, line)| TrackRow { id, ..line }).collect(),
+    }))
 }
 
 /// What a log gives: the stories of its orders by id, and what the cell itself said, beside them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Chronicle {
-    pub stories: BTreeMap<OrderId, Vec<Line>>,
+    pub stories: BTreeMap<OrderId, Story>,
     /// Refusals, and fixes that no order took.
     pub cell: Vec<Said>,
 }
@@ -142,7 +73,12 @@ pub async fn from_log(
     mut reached: impl FnMut(u64),
 ) -> Result<Chronicle, ReplayError> {
     log.has_beginning()?;
-    let mut writer = Writer { wanted: wanted.cloned(), ..Writer::default() };
+    let mut writer = Writer {
+        cell: log.head().cell.clone(),
+        wanted: wanted.cloned(),
+        solo: Solo::default(),
+        told: Chronicle::default(),
+    };
     let mut reading = log.read();
     while let Some(chunk) = reading.next().await? {
         for read in &chunk {
@@ -150,36 +86,39 @@ pub async fn from_log(
         }
         reached(chunk.last().map_or(0, |read| read.entry.seq));
     }
-    Ok(writer.chronicle)
+    Ok(writer.end())
 }
 
 /// A chronicle as it is written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Writer {
-    solo: Solo,
+    cell: CellId,
     wanted: Option<OrderId>,
-    chronicle: Chronicle,
+    solo: Solo,
+    told: Chronicle,
 }
 
 impl Writer {
     fn take(&mut self, entry: &Entry) {
         let outcome = self.solo.apply(entry);
         self.of_cell(entry, &outcome);
-        // A version's change stands with the line of the input that made it, whichever of the two comes first.
         let mut change: Option<&Change> = None;
         let mut of = None;
         for (order, effect) in &outcome.effects {
             if self.wanted.as_ref().is_some_and(|wanted| wanted != order) {
                 continue;
             }
-            let lines = self.chronicle.stories.entry(order.clone()).or_default();
+            let new = || Story { order: order.clone(), state: Value::Null, alerts: Vec::new(), lines: Vec::new() };
+            let Story { lines, alerts, .. } = self.told.stories.entry(order.clone()).or_insert_with(new);
             if of != Some(order) {
                 (of, change) = (Some(order), None);
             }
             match effect {
                 Effect::Row(row) => {
+                    // A version's change stands with the line of the input that made it, which is the first one, whether
+                    // change or line comes first.
                     let made = change.take_if(|change| change.to == row.version);
-                    lines.push(line(row, made.map(|change| patch(order, change))));
+                    lines.push(line(next(lines), row, made.map(|change| patch(order, change))));
                 }
                 Effect::Change(made) => match lines.last_mut() {
                     Some(last) if last.version == made.to && last.patch.is_none() => {
@@ -188,27 +127,20 @@ impl Writer {
                     _ => change = Some(made),
                 },
                 Effect::Revise(revision) => revise(lines, revision),
+                Effect::Alert(change) => {
+                    let body = alert_body(&self.cell, order, change);
+                    match alerts.iter_mut().find(|known| known.alert == body.alert) {
+                        Some(known) => *known = body,
+                        None => alerts.push(body),
+                    }
+                }
                 Effect::Answer(Answer::Refused(refusal)) => {
-                    let last = self.solo.orders.get(order).and_then(Option::as_ref);
-                    let (version, rev) = last.map_or((0, 0), |o| (o.version, o.live.rev));
-                    let status = last.map_or(Status::PendingPayment, |o| o.live.status);
+                    let now = self.solo.orders.get(order).and_then(Option::as_ref);
                     let (kind, what) = asked(&entry.input);
-                    lines.push(Line {
-                        at: outcome.at,
-                        kind: "refused".to_owned(),
-                        version,
-                        rev,
-                        status,
-                        stage: None,
-                        operator_type: kind as u8,
-                        operator_id: String::new(),
-                        note: Some(format!("{what}: {refusal}")),
-                        fix: None,
-                        patch: None,
-                    });
+                    let refused = format!("{what}: {refusal}");
+                    lines.push(refusal_line(now, (outcome.at, kind), refused));
                 }
                 Effect::Answer(Answer::Accepted(_))
-                | Effect::Alert(_)
                 | Effect::SeekRoute(_)
                 | Effect::Verdict(_)
                 | Effect::Task(_)
@@ -219,6 +151,16 @@ impl Writer {
                 | Effect::Finish => {}
             }
         }
+    }
+
+    fn end(self) -> Chronicle {
+        let mut told = self.told;
+        for (id, story) in &mut told.stories {
+            if let Some(Some(order)) = self.solo.orders.get(id) {
+                story.state = doc::order(id, &order.facts, &order.live);
+            }
+        }
+        told
     }
 
     fn of_cell(&mut self, entry: &Entry, outcome: &SoloOutcome) {
@@ -250,9 +192,9 @@ impl Writer {
 
     /// Notes it, and of the same again and again only how often.
     fn say(&mut self, at: UnixMillis, text: String) {
-        match self.chronicle.cell.last_mut().filter(|said| said.text == text) {
+        match self.told.cell.last_mut().filter(|said| said.text == text) {
             Some(said) => (said.to, said.times) = (at, said.times + 1),
-            None => self.chronicle.cell.push(Said { from: at, to: at, times: 1, text }),
+            None => self.told.cell.push(Said { from: at, to: at, times: 1, text }),
         }
     }
 }
@@ -262,41 +204,88 @@ fn patch(order: &OrderId, Change { before, after, .. }: &Change) -> Value {
     doc::diff(order, before, (&after.0, &after.1))
 }
 
-fn line(row: &Row, patch: Option<Value>) -> Line {
-    let fix = row.fix.as_ref().map(|seen| FixSeen {
-        rider: seen.rider.as_str().to_owned(),
-        fix_time: seen.fix_time,
-        id: seen.fix.id,
-        point: seen.fix.point,
-        mark: seen.mark,
-        accuracy_m: seen.fix.accuracy_dm.map(|dm| f64::from(dm) / 10.0),
-        battery_pct: seen.fix.battery_pct,
-    });
-    Line {
-        at: row.at,
-        kind: row.kind.name().to_owned(),
-        version: row.version,
-        rev: row.rev,
-        status: row.status,
-        stage: row.stage.map(|stage| stage.name().to_owned()),
-        operator_type: row.by.kind as u8,
-        operator_id: row.by.id.as_ref().to_owned(),
-        note: row.note.clone(),
-        fix,
+/// A line as the store has it.
+fn line(id: i64, row: &Row, patch: Option<Value>) -> TrackRow {
+    let Row { kind, version, rev, status, stage, by, at, point, fix: seen, eta, note } = row;
+    let point = seen.as_ref().map(|seen| seen.fix.point).or(*point);
+    let fix = seen.as_ref().map(|seen| &seen.fix);
+    TrackRow {
+        id,
+        kind: kind.name().to_owned(),
+        version: *version,
+        rev: *rev,
+        status: *status,
+        at_ms: *at,
+        operator_id: seen.as_ref().map_or(by.id.as_ref(), |seen| seen.rider.as_str()).to_owned(),
+        operator_type: by.kind as u8,
+        stage: stage.map(|stage| stage.name().to_owned()),
+        lat: point.map(|point| point.lat()),
+        lon: point.map(|point| point.lon()),
+        fix_time_ms: seen.as_ref().map(|seen| seen.fix_time),
+        device_time_ms: fix.map(|fix| fix.id.device_time),
+        seq: fix.and_then(|fix| fix.id.seq),
+        accuracy_m: fix.and_then(|fix| fix.accuracy_dm).map(doc::metres),
+        mark: seen.as_ref().map(|seen| seen.mark.name().to_owned()),
+        note: note.clone(),
+        speed_mps: fix.and_then(|fix| fix.speed_cmps).map(doc::metres_per_second),
+        heading_deg: fix.and_then(|fix| fix.heading_deg),
+        battery_pct: fix.and_then(|fix| fix.battery_pct),
+        sent_time_ms: seen.as_ref().and_then(|seen| seen.sent_time),
+        eta_p10_ms: eta.map(|eta| eta.p10),
+        eta_p50_ms: eta.map(|eta| eta.p50),
+        eta_p90_ms: eta.map(|eta| eta.p90),
         patch,
     }
 }
 
+fn refusal_line(order: Option<&Order>, (at, by): (UnixMillis, OperatorKind), note: String) -> TrackRow {
+    TrackRow {
+        id: 0,
+        kind: REFUSED.to_owned(),
+        version: order.map_or(0, |o| o.version),
+        rev: order.map_or(0, |o| o.live.rev),
+        status: order.map_or(Status::PendingPayment, |o| o.live.status),
+        at_ms: at,
+        operator_id: String::new(),
+        operator_type: by as u8,
+        stage: None,
+        lat: None,
+        lon: None,
+        fix_time_ms: None,
+        device_time_ms: None,
+        seq: None,
+        accuracy_m: None,
+        mark: None,
+        note: Some(note),
+        speed_mps: None,
+        heading_deg: None,
+        battery_pct: None,
+        sent_time_ms: None,
+        eta_p10_ms: None,
+        eta_p50_ms: None,
+        eta_p90_ms: None,
+        patch: None,
+    }
+}
+
+fn next(lines: &[TrackRow]) -> i64 {
+    lines.iter().rev().find(|line| line.kind != REFUSED).map_or(0, |line| line.id).saturating_add(1)
+}
+
 /// As the store does it: the line of that fix.
-fn revise(lines: &mut [Line], Revision { rider, id, mark, fix }: &Revision) {
-    let same = |seen: &&mut FixSeen| seen.id == *id && seen.rider == rider.as_str();
-    let Some(seen) = lines.iter_mut().rev().filter_map(|line| line.fix.as_mut()).find(same) else { return };
-    seen.mark = *mark;
+fn revise(lines: &mut [TrackRow], Revision { rider, id, mark, fix }: &Revision) {
+    let same = |line: &&mut TrackRow| {
+        (line.device_time_ms, line.seq) == (Some(id.device_time), id.seq) && line.operator_id == rider.as_str()
+    };
+    let Some(line) = lines.iter_mut().rev().find(same) else { return };
+    line.mark = Some(mark.name().to_owned());
     if let Some((fix, fix_time)) = fix {
-        seen.fix_time = *fix_time;
-        seen.point = fix.point;
-        seen.accuracy_m = fix.accuracy_dm.map(|dm| f64::from(dm) / 10.0);
-        seen.battery_pct = fix.battery_pct;
+        line.fix_time_ms = Some(*fix_time);
+        (line.lat, line.lon) = (Some(fix.point.lat()), Some(fix.point.lon()));
+        line.accuracy_m = fix.accuracy_dm.map(doc::metres);
+        line.speed_mps = fix.speed_cmps.map(doc::metres_per_second);
+        line.heading_deg = fix.heading_deg;
+        line.battery_pct = fix.battery_pct;
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 pub const SAME_WITHIN_MS: i64 = 30 * 60_000;
 
 /// A decision that isn't the same in both plays.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
 pub enum Change {
     Appears(Decision),
@@ -48,7 +48,7 @@ pub struct Counts {
 }
 
 /// What differs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Comparison {
     /// By kind.
     pub kinds: BTreeMap<&'static str, Counts>,
@@ -92,7 +92,7 @@ pub fn compare(before: Vec<Decision>, after: Vec<Decision>) -> Comparison {
         counts.after += after.len() as u64;
         for pair in paired(&before, &after) {
             match pair {
-                (Some(a), Some(b)) if a == b => {}
+                (Some(a), Some(b)) if a.is_same(b) => {}
                 (Some(a), Some(b)) => {
                     counts.moved += 1;
                     comparison.changes.push(Change::Moves(Box::new(moved(a, b))));
@@ -162,6 +162,7 @@ mod tests {
             kind: "stalled",
             raised: UnixMillis(min * MIN),
             cleared: Some(UnixMillis((min + 2) * MIN)),
+            evidence: None,
         };
         at_min.iter().map(one).collect()
     }

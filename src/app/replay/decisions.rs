@@ -3,12 +3,14 @@
 
 use crate::domain::{
     Alert, Effect, Operator, OrderId, Status, UnixMillis,
+    alert::Because,
     effect::{Row, RowKind},
 };
 use serde::Serialize;
+use std::collections::HashMap;
 
 /// Something that the cell decided, and for how long it held.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Decision {
     pub order: OrderId,
     /// An alert's kind; `unpaid` for an order that was cancelled by its timer, `dispatched` for one that the cell gave to
@@ -17,15 +19,35 @@ pub struct Decision {
     /// Cell time.
     #[serde(rename = "raised_ms")]
     pub raised: UnixMillis,
-    /// When an alert was cleared. Others don't end.
+    /// When an alert was cleared. Others don't end, and who cleared one by taking note of it decided nothing.
     #[serde(rename = "cleared_ms", skip_serializing_if = "Option::is_none")]
     pub cleared: Option<UnixMillis>,
+    /// What an alert was raised on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Measured>,
+}
+
+/// What was measured, and the setting that it went beyond.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Measured {
+    pub measure: f64,
+    pub threshold: f64,
+    pub unit: &'static str,
+}
+
+impl Decision {
+    /// Whether it held from the same time to the same time; it may have been measured otherwise.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.raised, self.cleared) == (other.raised, other.cleared)
+    }
 }
 
 /// All that were heard so far, in the order of their raising.
 #[derive(Clone, Debug, Default)]
 pub struct Decisions {
     all: Vec<Decision>,
+    /// Places of open alerts, by order and number.
+    open: HashMap<(OrderId, u32), usize>,
 }
 
 impl Decisions {
@@ -34,7 +56,8 @@ impl Decisions {
         match effect {
             Effect::Row(row) => {
                 if let Some(kind) = decided(row) {
-                    self.all.push(Decision { order: order.clone(), kind, raised: row.at, cleared: None });
+                    let (order, raised) = (order.clone(), row.at);
+                    self.all.push(Decision { order, kind, raised, cleared: None, evidence: None });
                 }
             }
             Effect::Alert(change) => self.alert(order, &change.alert),
@@ -53,17 +76,26 @@ impl Decisions {
     }
 
     fn alert(&mut self, order: &OrderId, alert: &Alert) {
-        let kind = alert.kind.name();
-        match alert.cleared {
-            None if alert.change == 1 => {
-                self.all.push(Decision { order: order.clone(), kind, raised: alert.detected_at, cleared: None });
+        let Alert { n, kind, change, evidence, detected_at, cleared, .. } = alert;
+        let place = (order.clone(), *n);
+        match cleared {
+            None if *change == 1 => {
+                let (measure, threshold) = (evidence.measure, evidence.threshold);
+                self.open.insert(place, self.all.len());
+                self.all.push(Decision {
+                    order: order.clone(),
+                    kind: kind.name(),
+                    raised: *detected_at,
+                    cleared: None,
+                    evidence: Some(Measured { measure, threshold, unit: kind.unit() }),
+                });
             }
             // Who took note of it decided nothing.
             None => {}
-            Some((at, _)) => {
-                let raised = |d: &&mut Decision| d.order == *order && d.kind == kind && d.cleared.is_none();
-                if let Some(decision) = self.all.iter_mut().rev().find(raised) {
-                    decision.cleared = Some(at);
+            Some((at, because)) => {
+                let decision = self.open.remove(&place).and_then(|place| self.all.get_mut(place));
+                if let Some(decision) = decision.filter(|_| *because != Because::Acknowledged) {
+                    decision.cleared = Some(*at);
                 }
             }
         }

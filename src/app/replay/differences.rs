@@ -1,14 +1,16 @@
-//! What an order has in the database and what the log gives for it: one hash each, and where they differ, in what.
+//! What an order has in the database, alerts included, and what the log gives for it: one hash each, and where they differ, in what.
 
+use super::ReplayError;
 use crate::{
-    domain::{Order, effect::TimerKind},
+    domain::{CellId, Effect, Order, alert::AlertChange, effect::TimerKind},
     ports::RunningTimer,
-    store::StoredOrder,
-    wire::blob::{self, BlobError},
+    store::{AlertRow, LookError, StoredOrder},
+    wire::{alert::alert_body, blob},
 };
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// Something that is not the same in both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -31,10 +33,47 @@ pub(super) struct Compared {
     pub database: [u8; 32],
     pub log: [u8; 32],
     pub details: Vec<Detail>,
+    pub equal_alerts: u64,
+    /// Those that only the log gives.
+    pub missing_alerts: u64,
 }
 
-/// Compares what is stored of an order with what the log gives. `lines` is the length of its history by the log.
-pub(super) fn compare(stored: &StoredOrder, order: &Order, lines: u64) -> Result<Compared, BlobError> {
+/// What the log gives of an order beside its state.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Beside {
+    /// Length of its history.
+    pub lines: u64,
+    /// The last change of each alert, by number.
+    pub alerts: BTreeMap<u32, Box<AlertChange>>,
+}
+
+impl Beside {
+    pub(super) fn hear(&mut self, effect: Effect) {
+        match effect {
+            Effect::Row(_) => self.lines += 1,
+            Effect::Alert(change) => drop(self.alerts.insert(change.alert.n, change)),
+            Effect::Revise(_)
+            | Effect::Change(_)
+            | Effect::Answer(_)
+            | Effect::Verdict(_)
+            | Effect::Task(_)
+            | Effect::SetTimer { .. }
+            | Effect::ClearTimer { .. }
+            | Effect::Carry(_)
+            | Effect::Register
+            | Effect::SeekRoute(_)
+            | Effect::Finish => {}
+        }
+    }
+}
+
+/// Compares what is stored of an order with what the log gives.
+pub(super) fn compare(
+    cell: &CellId,
+    stored: &StoredOrder,
+    order: &Order,
+    beside: &Beside,
+) -> Result<Compared, ReplayError> {
     let head = blob::encode(order)?;
     let mut details = Vec::new();
     // Of a release before, the state is the same in another format until the order changes next.
@@ -71,12 +110,44 @@ pub(super) fn compare(stored: &StoredOrder, order: &Order, lines: u64) -> Result
         rider(stored.rider_id.as_deref()),
         rider(order.live.rider.as_ref().map(|rider| rider.as_str())),
     );
-    column("history lines", stored.lines.to_string(), lines.to_string());
+    column("history lines", stored.lines.to_string(), beside.lines.to_string());
     column("timers", timers(&stored.timers), timers(&order.timers));
 
-    let database = digest([&stored_head[..]].into_iter().chain(stored.image.chunks.iter().map(|c| &c[..])));
-    let log = digest([&head[..]].into_iter().chain(chunks));
-    Ok(Compared { database, log, details })
+    let wrong = |reason: String| LookError::Row(format!("alerts of order {}: {reason}", order.id));
+    let given = beside.alerts.values().map(|change| AlertRow::of(&alert_body(cell, &order.id, change)).map_err(wrong));
+    let given = given.collect::<Result<Vec<_>, _>>()?;
+    let equal_alerts = compare_alerts(&stored.alerts, &given, &mut details);
+    let missing = given.iter().filter(|row| !stored.alerts.iter().any(|stored| stored.n == row.n)).count();
+
+    let texts = |rows: &[AlertRow]| rows.iter().map(|row| row.columns.to_string()).collect::<Vec<_>>();
+    let (stored_alerts, alerts) = (texts(&stored.alerts), texts(&given));
+    let database = [&stored_head[..]].into_iter().chain(stored.image.chunks.iter().map(|c| &c[..]));
+    let log = [&head[..]].into_iter().chain(chunks);
+    Ok(Compared {
+        database: digest(database.chain(stored_alerts.iter().map(|text| text.as_bytes()))),
+        log: digest(log.chain(alerts.iter().map(|text| text.as_bytes()))),
+        details,
+        equal_alerts,
+        missing_alerts: missing as u64,
+    })
+}
+
+/// Notes the first differing column of each alert; gives how many are equal. Both are by number.
+fn compare_alerts(stored: &[AlertRow], given: &[AlertRow], details: &mut Vec<Detail>) -> u64 {
+    let mut equal = 0;
+    for row in stored {
+        let path = format!("alert {}", row.n);
+        match given.iter().find(|given| given.n == row.n) {
+            None => details.push(Detail::new(path, "is there", "isn't there")),
+            Some(given) => match first_difference(&path, &row.columns, &given.columns) {
+                None => equal += 1,
+                Some(detail) => details.push(detail),
+            },
+        }
+    }
+    let missing = given.iter().filter(|row| !stored.iter().any(|stored| stored.n == row.n));
+    details.extend(missing.map(|row| Detail::new(format!("alert {}", row.n), "isn't there", "is there")));
+    equal
 }
 
 fn timers(all: &[RunningTimer]) -> String {

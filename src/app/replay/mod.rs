@@ -1,6 +1,6 @@
 //! Logs played again, without a server and with nobody told: to prove that a cell's database is what its log gives
 //! ([`verify`]), to see what other settings would have done ([`what_if`]), and to tell what was decided and why
-//! ([`story`], [`decisions`]).
+//! ([`story`], [`export`], [`decisions`]).
 //!
 //! All of it runs the core that production runs ([`Solo`]), in one thread. A log comes from its stream or from a file
 //! ([`Source`]); it is decoded on another thread and held only as far as it is under way.
@@ -11,6 +11,7 @@ pub mod chronicle;
 pub mod compare;
 pub mod decisions;
 mod differences;
+pub mod export;
 mod late;
 mod override_rules;
 mod player;
@@ -18,9 +19,11 @@ mod source;
 pub mod story;
 pub mod verify;
 pub mod what_if;
+mod words;
 
 pub use override_rules::{Overrides, SettingError};
 pub use source::{OpenLog, Read, Reading, Source, save};
+pub use words::amount;
 
 use super::AppError;
 use crate::{domain::CellId, feed::ScrollError, store::LookError, wire::logfile::LogFileError};

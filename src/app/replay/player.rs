@@ -139,9 +139,11 @@ impl Wheel {
 mod tests {
     use super::*;
     use crate::domain::{
-        Action,
+        Action, Facts,
+        order::Promise,
         testing::{T0, command, facts, order},
     };
+    use std::sync::Arc;
 
     fn entry(seq: u64, at_ms: i64, input: Input) -> Entry {
         Entry { seq, log_time: UnixMillis(T0 + at_ms), input }
@@ -198,5 +200,34 @@ mod tests {
         assert_eq!(played(&[], entries()), [(order(1), 900_000)]);
         assert_eq!(played(&["unpaid_ms=600000"], entries()), [(order(1), 900_000)]);
         assert_eq!(played(&["unpaid_ms=900030"], entries()), [(order(1), 900_060)], "a millisecond is 60 here");
+    }
+
+    #[test]
+    fn lazy_timers_of_an_order_that_nobody_ends_come_to_rest() {
+        const MIN: i64 = 60_000;
+        let promise = Promise { from: UnixMillis(T0), to: UnixMillis(T0 + 120 * MIN) };
+        let promised = Arc::new(Facts { promise: Some(promise), ..(*facts()).clone() });
+        let rules = Rules { rules_version: 3, ..Rules::default() };
+        let assign = Action::Assign { rider: crate::domain::testing::rider(1) };
+        let mut player = Player::new(Overrides::default()).unwrap();
+        for one in [
+            entry(1, 0, Input::Rules { rules, needs: 3 }),
+            entry(2, 0, say(1, Action::Create(promised.clone()), 1)),
+            entry(3, MIN, say(1, Action::Pay, 2)),
+            entry(4, MIN, say(2, Action::Create(promised), 3)),
+            entry(5, 2 * MIN, say(2, Action::Pay, 4)),
+            entry(6, 3 * MIN, say(2, assign, 5)),
+            entry(7, 30 * 24 * 60 * MIN, Input::Malformed { field: "x".into(), reason: "x".into() }),
+        ] {
+            player.play(one).unwrap();
+        }
+        player.end();
+        assert!(player.fired < 20, "{} timers in a month without news", player.fired);
+        let kinds = |n| {
+            let of = player.decisions.clone().into_all().into_iter().filter(move |d| d.order == order(n));
+            of.map(|d| d.kind).collect::<Vec<_>>()
+        };
+        assert_eq!(kinds(1), ["stage_overdue", "late_risk", "late"]);
+        assert_eq!(kinds(2), ["stage_overdue", "late_risk", "late"]);
     }
 }

@@ -1,33 +1,19 @@
 //! An order's story as text for people: what happened, when, by whom, and what was decided of it. Runs of fixes are
-//! summed up. Times are cell time, UTC.
+//! summed up; what an order said of itself (arrival time, arrivals, alerts) stands below the line that made it say so.
+//! Times are cell time, UTC.
 
-use super::chronicle::{FixSeen, Line, Said, Story};
+use super::{
+    chronicle::{REFUSED, Said, Story},
+    words::{self, Known},
+};
 use crate::{
     domain::{Mark, OperatorKind, Status, UnixMillis},
     geo::{Point, distance_m},
+    wire::query::TrackRow,
 };
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
 use std::fmt::{self, Write};
-
-/// Members of the published state that other words of a line tell already.
-const TOLD: [&str; 15] = [
-    "cancel_reason",
-    "cancelled_at_ms",
-    "completed_at_ms",
-    "created_at_ms",
-    "departed_at_ms",
-    "failed",
-    "id",
-    "missing",
-    "paid_at_ms",
-    "position",
-    "rev",
-    "rider",
-    "stage",
-    "status",
-    "stops_ahead",
-];
 
 /// The whole story.
 pub fn tell(story: &Story) -> String {
@@ -60,7 +46,7 @@ fn zoned(at: UnixMillis) -> Option<jiff::Zoned> {
     Some(Timestamp::from_millisecond(at.0).ok()?.to_zoned(TimeZone::UTC))
 }
 
-fn write_story(out: &mut String, Story { order, lines }: &Story) -> fmt::Result {
+fn write_story(out: &mut String, Story { order, state: _, alerts, lines }: &Story) -> fmt::Result {
     let last = lines.iter().rev().find(|line| line.version > 0);
     match last {
         Some(line) => {
@@ -69,60 +55,67 @@ fn write_story(out: &mut String, Story { order, lines }: &Story) -> fmt::Result 
         }
         None => writeln!(out, "order {order}: never created")?,
     }
+    let mut known = Known::of(alerts);
     let (mut today, mut status) = (String::new(), None);
     let mut rest = &lines[..];
     while let Some(first) = rest.first() {
-        let date = day(first.at);
+        let date = day(first.at_ms);
         if date != today {
             writeln!(out, "  {date} (UTC)")?;
             today = date;
         }
-        let fixes = rest.iter().take_while(|line| line.fix.is_some() && day(line.at) == today).count();
-        // A fix that the order decided something upon ends its run.
-        let decided = rest[..fixes].iter().position(|line| !notable(line).is_empty());
-        let run = decided.map_or(fixes, |at| at + 1);
-        let (told, left) = rest.split_at(run.max(1));
+        let (told, left) = rest.split_at(run(rest));
+        let (said, left) = left.split_at(left.iter().take_while(|line| is_said(line)).count());
         rest = left;
-        write!(out, "  {}  ", time(first.at))?;
-        if first.fix.is_some() {
-            fixes_line(out, told)?
-        } else {
-            event(out, first)?
+        let Some(last) = told.last() else { break };
+        if told.iter().any(|line| !is_silent(line)) {
+            write!(out, "  {}  ", time(first.at_ms))?;
+            if is_fix(first) {
+                fixes_line(out, told)?
+            } else {
+                event(out, first)?
+            }
+            if status.is_some_and(|before| before != last.status) {
+                write!(out, "; now {}", spoken(last.status))?;
+            }
+            writeln!(out)?;
         }
-        let Some(line) = told.last() else { continue };
-        if status.is_some_and(|before| before != line.status) {
-            write!(out, "; now {}", spoken(line.status))?;
-        }
-        status = (line.version > 0).then_some(line.status).or(status);
-        writeln!(out)?;
-        for (name, value) in notable(line) {
-            writeln!(out, "            {name}: {}", plain(value))?;
+        status = (last.version > 0).then_some(last.status).or(status);
+        let changes = known.changes(last);
+        for text in said.iter().map(|line| known.alert(line)).chain(changes) {
+            writeln!(out, "  {}    {text}", time(last.at_ms))?;
         }
     }
     Ok(())
 }
 
-/// What a line changed in the published state beyond what its own words say.
-fn notable(line: &Line) -> Vec<(&String, &Value)> {
-    // The first version is the whole state.
-    let changes = line.patch.as_ref().and_then(Value::as_object).filter(|_| line.kind != "create");
-    let all = changes.into_iter().flatten();
-    all.filter(|(name, _)| !TOLD.contains(&name.as_str())).collect()
+/// How many of these lines are told as one: an event, or fixes up to one that the order decided something upon.
+fn run(lines: &[TrackRow]) -> usize {
+    let today = lines.first().map(|line| day(line.at_ms));
+    let fixes = lines.iter().take_while(|line| is_fix(line) && Some(day(line.at_ms)) == today).count();
+    let decided = |at: &usize| !words::notable(&lines[*at]).is_empty() || lines.get(at + 1).is_some_and(is_said);
+    (0..fixes).find(decided).map_or(fixes, |at| at + 1).max(1)
 }
 
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => "none".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
-    }
+fn is_fix(line: &TrackRow) -> bool {
+    line.fix_time_ms.is_some()
 }
 
-fn event(out: &mut String, line: &Line) -> fmt::Result {
+/// Said by the order itself, because of the line before.
+fn is_said(line: &TrackRow) -> bool {
+    line.kind == "alert"
+}
+
+/// Only what it led to is of interest.
+fn is_silent(line: &TrackRow) -> bool {
+    line.kind == "timer" && line.status != Status::Cancelled
+}
+
+fn event(out: &mut String, line: &TrackRow) -> fmt::Result {
     let note = line.note.as_deref().unwrap_or_default();
     let by = by(line);
     match line.kind.as_str() {
-        "create" => write!(out, "created by {by}")?,
+        "create" => write!(out, "created by {by}{}", words::promised(line))?,
         "pay" => write!(out, "paid, by {by}")?,
         "cancel" => write!(out, "cancelled by {by}{}", because(note))?,
         "assign" => write!(out, "given to rider {note} by {by}")?,
@@ -134,8 +127,10 @@ fn event(out: &mut String, line: &Line) -> fmt::Result {
         "return" => write!(out, "goes back, says {by}{}", because(note))?,
         "missing" => write!(out, "items missing, says {by}{}", because(note))?,
         "edit" => write!(out, "edited by {by}{}", because(note))?,
+        "acknowledge" => write!(out, "alert {note} acknowledged by {by}")?,
+        "route" => write!(out, "a route was found by {note}")?,
         "stops" => {}
-        "refused" => return write!(out, "refused{}", because(note)),
+        REFUSED => return write!(out, "refused{}", because(note)),
         other => write!(out, "{other} by {by}{}", because(note))?,
     }
     let stops = line.patch.as_ref().and_then(|patch| patch.get("stops_ahead")).and_then(Value::as_u64);
@@ -151,32 +146,35 @@ fn because(note: &str) -> String {
     if note.is_empty() { String::new() } else { format!(": {note}") }
 }
 
-fn by(line: &Line) -> String {
+fn by(line: &TrackRow) -> String {
     let kind = OperatorKind::ALL.into_iter().find(|kind| *kind as u8 == line.operator_type);
     format!("{} {}", kind.map_or("somebody", OperatorKind::name), line.operator_id)
 }
 
-fn fixes_line(out: &mut String, lines: &[Line]) -> fmt::Result {
-    let mut fixes: Vec<&FixSeen> = lines.iter().filter_map(|line| line.fix.as_ref()).collect();
-    fixes.sort_by_key(|fix| fix.fix_time);
+fn fixes_line(out: &mut String, lines: &[TrackRow]) -> fmt::Result {
+    let mut fixes: Vec<&TrackRow> = lines.iter().collect();
+    fixes.sort_by_key(|fix| fix.fix_time_ms);
     let (Some(first), Some(last)) = (fixes.first(), fixes.last()) else { return Ok(()) };
     let plural = if fixes.len() == 1 { "fix" } else { "fixes" };
-    write!(out, "{} {plural} of rider {}", fixes.len(), first.rider)?;
+    write!(out, "{} {plural} of rider {}", fixes.len(), first.operator_id)?;
     if fixes.len() > 1 {
-        write!(out, ", taken {} to {}", time(first.fix_time), time(last.fix_time))?;
+        let taken = |fix: &TrackRow| fix.fix_time_ms.map_or_else(String::new, time);
+        write!(out, ", taken {} to {}", taken(first), taken(last))?;
     }
-    let good: Vec<Point> = fixes.iter().filter(|fix| fix.mark == Mark::Good).map(|fix| fix.point).collect();
+    let marked = |mark: Mark| fixes.iter().filter(move |fix| fix.mark.as_deref() == Some(mark.name()));
+    let point = |fix: &&TrackRow| Point::from_degrees(fix.lat?, fix.lon?).ok();
+    let good: Vec<Point> = marked(Mark::Good).filter_map(point).collect();
     let way_m: f64 = good.windows(2).map(|pair| distance_m(pair[0], pair[1])).sum();
     if good.len() > 1 {
         write!(out, ", {way_m:.0} m")?;
     }
     for mark in [Mark::Inaccurate, Mark::Jump] {
-        let marked = fixes.iter().filter(|fix| fix.mark == mark).count();
-        if marked > 0 {
-            write!(out, ", {marked} {}", mark.name())?;
+        let count = marked(mark).count();
+        if count > 0 {
+            write!(out, ", {count} {}", mark.name())?;
         }
     }
-    let late_ms = lines.iter().filter_map(|l| Some(l.at.since(l.fix.as_ref()?.fix_time))).max().unwrap_or(0);
+    let late_ms = lines.iter().filter_map(|l| Some(l.at_ms.since(l.fix_time_ms?))).max().unwrap_or(0);
     if late_ms > LATE_MS {
         write!(out, ", up to {} s late", late_ms / 1_000)?;
     }

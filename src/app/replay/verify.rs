@@ -1,9 +1,9 @@
 //! Proves that a cell's database is what its log gives: the log is played from its first message to the database's
-//! cursor, and what comes out is compared order by order, rider by rider, and the cell's own state.
+//! cursor, and what comes out is compared order by order with its alerts, rider by rider, and the cell's own state.
 
 use super::{
     OpenLog, Read, ReplayError,
-    differences::{Detail, compare, digest, first_difference, hex},
+    differences::{Beside, Detail, compare, digest, first_difference, hex},
 };
 use crate::{
     clock::Stopwatch,
@@ -32,11 +32,13 @@ pub struct Verified {
     pub entries: u64,
     pub erased: u64,
     pub fixes: u64,
-    /// Orders and riders in the database or the log.
+    /// Orders, their alerts and riders in the database or the log.
     pub orders: u64,
+    pub alerts: u64,
     pub riders: u64,
-    /// Of these, how many are the same in both.
+    /// Of these, how many are the same in both; of an order, with its alerts.
     pub equal_orders: u64,
+    pub equal_alerts: u64,
     pub equal_riders: u64,
     /// Over all orders' hashes.
     pub database_hash: String,
@@ -94,8 +96,8 @@ pub async fn verify(database: &Path, log: &OpenLog, mut reached: impl FnMut(u64)
 #[derive(Debug, Default)]
 struct Played {
     solo: Solo,
-    /// Lines of each order's history.
-    lines: HashMap<OrderId, u64>,
+    /// What each order has beside its state.
+    beside: HashMap<OrderId, Beside>,
     entries: u64,
     fixes: u64,
     last: u64,
@@ -109,11 +111,11 @@ impl Played {
         }
         let outcome = self.solo.apply(entry);
         self.fixes += outcome.verdicts.len() as u64;
-        for (order, effect) in &outcome.effects {
-            if let Effect::Row(_) = effect {
-                match self.lines.get_mut(order) {
-                    Some(lines) => *lines += 1,
-                    None => drop(self.lines.insert(order.clone(), 1)),
+        for (order, effect) in outcome.effects {
+            if let Effect::Row(_) | Effect::Alert(_) = effect {
+                match self.beside.get_mut(&order) {
+                    Some(beside) => beside.hear(effect),
+                    None => self.beside.entry(order).or_default().hear(effect),
                 }
             }
         }
@@ -131,13 +133,16 @@ impl Played {
             orders.into_iter().filter_map(|(id, order)| Some((id, order?))).collect();
         look.orders(|stored| {
             found.orders += 1;
+            found.alerts += stored.alerts.len() as u64;
             let Some(order) = orders.remove(&stored.order) else {
                 found.database.extend(digest([stored.order.as_str().as_bytes()]));
                 found.tell(format!("order {}", stored.order), vec![Detail::new("order", "is there", "isn't there")]);
                 return Ok(());
             };
-            let lines = self.lines.get(&stored.order).copied().unwrap_or(0);
-            let compared = compare(&stored, &order, lines)?;
+            let beside = self.beside.remove(&stored.order).unwrap_or_default();
+            let compared = compare(look.cell(), &stored, &order, &beside)?;
+            found.alerts += compared.missing_alerts;
+            found.equal_alerts += compared.equal_alerts;
             found.database.extend(compared.database);
             found.log.extend(compared.log);
             if compared.details.is_empty() {
@@ -150,7 +155,15 @@ impl Played {
         for id in orders.keys() {
             found.orders += 1;
             found.log.extend(digest([id.as_str().as_bytes()]));
+            found.alerts += self.beside.get(id).map_or(0, |beside| beside.alerts.len() as u64);
             found.tell(format!("order {id}"), vec![Detail::new("order", "isn't there", "is there")]);
+        }
+        // Of an order that is missing in the database, that is told already.
+        for stray in look.stray_alerts()?.iter().filter(|row| !orders.keys().any(|id| id.as_str() == row.order)) {
+            found.alerts += 1;
+            found.database.extend(digest([stray.columns.to_string().as_bytes()]));
+            let details = vec![Detail::new(format!("alert {}", stray.n), "is there", "isn't there")];
+            found.tell(format!("order {}", stray.order), details);
         }
         self.compare_riders(look, &mut found)?;
         Ok(Verified {
@@ -160,8 +173,10 @@ impl Played {
             erased: mark.cursor.saturating_sub(self.entries),
             fixes: self.fixes,
             orders: found.orders,
+            alerts: found.alerts,
             riders: found.riders,
             equal_orders: found.equal_orders,
+            equal_alerts: found.equal_alerts,
             equal_riders: found.equal_riders,
             database_hash: hex(&digest([&found.database[..]])),
             log_hash: hex(&digest([&found.log[..]])),
@@ -226,6 +241,8 @@ impl Played {
 struct Found {
     orders: u64,
     equal_orders: u64,
+    alerts: u64,
+    equal_alerts: u64,
     riders: u64,
     equal_riders: u64,
     /// Hashes of the orders, one behind the other.

@@ -4,6 +4,7 @@
 //! same server can do, in rounds that take turns (raw, whole, raw, whole, …), as median, least and most. nats-server and
 //! the load share the machine's cores with what is measured; CPU seconds are printed too, since they suffer less from that.
 
+mod alerts;
 mod figures;
 mod ingest;
 mod latency;
@@ -37,21 +38,28 @@ enum What {
     Memory(memory::MemoryArgs),
     /// Many active orders against few: memory of each, ingest rates beside the raw limit, restart.
     Scale(scale::ScaleArgs),
+    /// Alerts on recorded trips and on riders who stand: false ones, missed ones, delays.
+    Alerts(alerts::AlertsArgs),
 }
 
 /// Runs what is asked for. Fails (exit code 1) if what was measured wasn't all there.
 pub(super) async fn run(BenchArgs { what, dir }: BenchArgs) -> anyhow::Result<ExitCode> {
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let build =
-        if cfg!(debug_assertions) { "a build without optimisation: figures mean nothing" } else { "release build" };
-    say(format_args!("{cores} cores, shared with nats-server and the load; {build}"));
-    let place = place::Place::new(dir)?;
+    let place = || {
+        let cores = std::thread::available_parallelism().map_or(0, usize::from);
+        let build =
+            if cfg!(debug_assertions) { "a build without optimisation: figures mean nothing" } else { "release build" };
+        say(format_args!("{cores} cores, shared with nats-server and the load; {build}"));
+        place::Place::new(dir)
+    };
     match what {
-        Some(What::Ingest(args)) => Box::pin(ingest::run(args, &place)).await?,
-        Some(What::Latency(args)) => Box::pin(latency::run(args, &place)).await?,
-        Some(What::Memory(args)) => Box::pin(memory::run(args, &place)).await?,
-        Some(What::Scale(args)) => Box::pin(scale::run(args, &place)).await?,
+        Some(What::Ingest(args)) => Box::pin(ingest::run(args, &place()?)).await?,
+        Some(What::Latency(args)) => Box::pin(latency::run(args, &place()?)).await?,
+        Some(What::Memory(args)) => Box::pin(memory::run(args, &place()?)).await?,
+        Some(What::Scale(args)) => Box::pin(scale::run(args, &place()?)).await?,
+        // Judged by what is decided, on no place and whatever the build.
+        Some(What::Alerts(args)) => alerts::run(&args)?,
         None => {
+            let place = place()?;
             Box::pin(ingest::run(ingest::IngestArgs::default(), &place)).await?;
             Box::pin(latency::run(latency::LatencyArgs::default(), &place)).await?;
             Box::pin(memory::run(memory::MemoryArgs::default(), &place)).await?;

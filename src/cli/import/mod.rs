@@ -4,7 +4,7 @@
 mod plan;
 mod play;
 mod reckoning;
-mod rows;
+pub(in crate::cli) mod rows;
 
 pub use plan::Align;
 pub use play::Speed;

@@ -63,7 +63,7 @@ impl FromStr for Mapping {
 
 /// One recorded fix.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Row {
+pub(in crate::cli) struct Row {
     pub track: String,
     pub time: UnixMillis,
     pub point: Point,
@@ -84,13 +84,13 @@ pub struct BadRow {
 
 /// A file's rows, in its order, and those that couldn't be read.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Recording {
+pub(in crate::cli) struct Recording {
     pub rows: Vec<Row>,
     pub bad: Vec<BadRow>,
 }
 
 /// Reads a whole file. An error only where the header lacks a mapped column or reading fails.
-pub(super) fn read(file: impl Read, mapping: &Mapping) -> Result<Recording, FieldError> {
+pub(in crate::cli) fn read(file: impl Read, mapping: &Mapping) -> Result<Recording, FieldError> {
     let mut reader = csv::ReaderBuilder::new().flexible(false).from_reader(file);
     let headers = reader.headers().map_err(|e| FieldError::new("csv", e.to_string()))?.clone();
     let columns = Columns::find(mapping, &headers)?;

@@ -7,11 +7,12 @@ use super::{outside::say, progress::Progress};
 use crate::{
     app::{
         self,
-        replay::{OpenLog, Source, chronicle, save, story},
+        replay::{OpenLog, Source, chronicle, export::export, save, story},
     },
     config::Settings,
     domain::{CellId, OrderId},
     store::Look,
+    wire::track,
 };
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -34,6 +35,7 @@ Examples:
   trunkline replay o-1042
       what happened to an order, from the database of the cell `default` under ./data
   trunkline replay o-1042 --format json --db /var/lib/trunkline/cells/default.sqlite
+  trunkline replay o-1042 --format gpx > o-1042.gpx
   trunkline replay --verify data/cells/default.sqlite --nats nats://127.0.0.1:4222
       play the log up to where the database stands, and compare: exit code 1 if anything differs
   trunkline replay --save-log monday.jsonl
@@ -87,8 +89,12 @@ pub(super) struct ReplayArgs {
 enum Format {
     /// For people.
     Text,
-    /// Every line of the history, with what it changed.
+    /// Every line of the history with what it changed, the order's alerts, and its state.
     Json,
+    /// As `/v1/orders/{order}/track` has it.
+    Geojson,
+    Gpx,
+    Csv,
 }
 
 pub(super) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
@@ -144,18 +150,22 @@ async fn tell(args: &ReplayArgs, place: &Place, order: &OrderId) -> anyhow::Resu
     let told = if args.log_file.is_some() || args.nats.is_some() {
         let tasks = TaskTracker::new();
         let log = OpenLog::open(&place.source, tasks.clone()).await?;
-        let lines = chronicle::from_log(&log, Some(order), |_| {}).await?.stories.remove(order);
-        lines.map(|lines| chronicle::Story { order: order.clone(), lines })
+        chronicle::from_log(&log, Some(order), |_| {}).await?.stories.remove(order)
     } else {
         let path = &place.database;
         let look = Look::open(path).with_context(|| format!("database {}", path.display()))?;
         chronicle::from_store(&look, order)?
     };
     let Some(told) = told else { anyhow::bail!("there is no order {order}") };
-    match args.format {
-        Format::Text => say(story::tell(&told).trim_end()),
-        Format::Json => say(serde_json::to_string_pretty(&told)?),
-    }
+    let exported = |format| export(&told, format);
+    let text = match args.format {
+        Format::Text => story::tell(&told),
+        Format::Json => serde_json::to_string_pretty(&told)?,
+        Format::Geojson => exported(track::Format::GeoJson),
+        Format::Gpx => exported(track::Format::Gpx),
+        Format::Csv => exported(track::Format::Csv),
+    };
+    say(text.strip_suffix('\n').unwrap_or(&text));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -34,8 +34,10 @@ fn print(verified: &Verified) {
         erased,
         fixes,
         orders,
+        alerts,
         riders,
         equal_orders,
+        equal_alerts,
         equal_riders,
         database_hash,
         log_hash,
@@ -66,7 +68,10 @@ fn print(verified: &Verified) {
     say(format_args!("database {database_hash}\nlog      {log_hash}"));
     let word = if verified.is_equal() { "equal" } else { "NOT EQUAL" };
     let of_cell = if differing.iter().any(|d| d.what == "cell") { "the cell differs" } else { "the cell is equal" };
-    say(format_args!("{word}: {equal_orders} of {orders} orders, {equal_riders} of {riders} riders, and {of_cell}"));
+    say(format_args!(
+        "{word}: {equal_orders} of {orders} orders, {equal_alerts} of {alerts} alerts, {equal_riders} of {riders} riders, \
+         and {of_cell}"
+    ));
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a rate")]

@@ -2,9 +2,9 @@
 
 use crate::{
     app::replay::{
-        OpenLog, Overrides,
+        OpenLog, Overrides, amount,
         compare::{Change, Comparison, Span},
-        decisions::Decision,
+        decisions::{Decision, Measured},
         story::{day, time},
         what_if::{self, WhatIf, what_if},
     },
@@ -79,11 +79,11 @@ fn print(change: &what_if::Change, result: &WhatIf) {
 
 fn told(change: &Change) -> String {
     match change {
-        Change::Appears(Decision { order, kind, cleared, .. }) => {
-            format!("{kind} of order {order} appears{}", until(*cleared))
+        Change::Appears(Decision { order, kind, cleared, evidence, .. }) => {
+            format!("{kind} of order {order} appears{}{}", on(evidence.as_ref()), until(*cleared))
         }
-        Change::Disappears(Decision { order, kind, cleared, .. }) => {
-            format!("{kind} of order {order} disappears{}", until(*cleared))
+        Change::Disappears(Decision { order, kind, cleared, evidence, .. }) => {
+            format!("{kind} of order {order} disappears{}{}", on(evidence.as_ref()), until(*cleared))
         }
         Change::Moves(moved) => {
             let ms = moved.raised_later_ms;
@@ -104,6 +104,13 @@ fn told(change: &Change) -> String {
             format!("{} of order {} {by}{ends}", moved.kind, moved.order)
         }
     }
+}
+
+/// What it was raised on.
+fn on(evidence: Option<&Measured>) -> String {
+    evidence.map_or_else(String::new, |Measured { measure, threshold, unit }| {
+        format!(" ({} against {})", amount(*measure, unit), amount(*threshold, unit))
+    })
 }
 
 fn until(cleared: Option<UnixMillis>) -> String {

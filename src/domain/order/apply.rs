@@ -60,7 +60,7 @@ pub fn apply(
         OrderInput::Give { rider, of, handover, by } => order.give(rider, of.as_ref(), handover, by, (at, rules), out),
         OrderInput::Stops { rider, stops_ahead } => order.stops(rider, *stops_ahead, (at, rules), out),
     };
-    order.record_alerts(before, out);
+    order.complete_lines(before, out);
     changed
 }
 

@@ -4,7 +4,7 @@ use super::{FixInput, Order, Proof, watch::Cause};
 use crate::domain::{
     command::{Operator, OperatorKind, Refusal},
     effect::{CarryChange, Effect, Handover, RowFix, RowKind, TimerKind},
-    fix::{Verdict, clock_offset},
+    fix::{Mark, Verdict, clock_offset},
     ids::RiderId,
     rules::{MAX_STOPS, Rules},
     status::{Event, Stage, Status},
@@ -205,7 +205,7 @@ impl Order {
         let theirs = !self.live.status.is_final() && self.live.rider.as_ref() == Some(rider);
         // The live position only moves forward in fix time, and only with the rider who has the order now.
         let moves = live.filter(|new| theirs && self.live.position.is_none_or(|old| old.fix_time < new.fix_time));
-        if moves.is_some() || (theirs && self.is_missed()) {
+        if moves.is_some() || (theirs && self.hears(*fix_time)) {
             let seen = FixInput { live: moves, ..input.clone() };
             self.advance((at, rules), Cause::Fix(&seen), out, |live| {
                 if let Some(new) = moves {
@@ -213,6 +213,8 @@ impl Order {
                     live.stops_ahead = Some(*stops_ahead);
                 }
             });
+        } else if mark == Mark::Good && self.asks_for_place(*fix_time, rules) {
+            self.advance((at, rules), Cause::Change, out, |_| {});
         }
         let mut row = self.row(RowKind::Fix, &Operator::rider(rider), at);
         row.point = Some(fix.point);

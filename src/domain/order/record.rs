@@ -85,9 +85,16 @@ impl Order {
         true
     }
 
-    /// A history line of each alert among the effects that an input had, behind the input's own.
-    pub(super) fn record_alerts(&self, since: usize, out: &mut Vec<Effect>) {
+    /// Completes the history lines of an input: its first tells the arrival time that clients were told with it; behind
+    /// them comes a line for each alert.
+    pub(super) fn complete_lines(&self, since: usize, out: &mut Vec<Effect>) {
+        let mut told = None;
         for i in since..out.len() {
+            if let Some(Effect::Change(change)) = out.get(i) {
+                let eta = |live: &Live| live.outlook.as_ref().and_then(|outlook| outlook.eta);
+                let before = change.before.as_ref().and_then(|(_, live)| eta(live));
+                told = eta(&change.after.1).filter(|new| before.as_ref() != Some(new));
+            }
             // Of a note that was taken, the command's own line tells.
             let Some(Effect::Alert(change)) = out.get(i) else { continue };
             if change.alert.state == AlertState::Acknowledged {
@@ -96,8 +103,11 @@ impl Order {
             let mut row = self.row(RowKind::Alert, &Operator::watch(), change.at);
             row.note = Some(change.alert.line());
             row.point = change.alert.evidence.fixes.last().map(|fix| fix.point);
-            row.eta = None;
             out.push(Effect::Row(Box::new(row)));
+        }
+        let first = out.iter_mut().skip(since).find_map(|e| if let Effect::Row(row) = e { Some(row) } else { None });
+        if let Some(row) = first {
+            row.eta = told;
         }
     }
 
@@ -130,8 +140,7 @@ impl Order {
                 | RowKind::Route => None,
             },
             fix: None,
-            // Estimates of this version: what clients are told with it.
-            eta: self.live.outlook.as_ref().and_then(|o| o.eta).filter(|eta| eta.at == at && self.updated_at == at),
+            eta: None,
             note: None,
         }
     }

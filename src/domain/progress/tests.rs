@@ -223,4 +223,23 @@ proptest! {
             prop_assert!(both.iter().any(|placed| placed.offset_m < 40.0), "{both:?}");
         }
     }
+
+    /// A first fix far from the route is as far as from its nearest part, by a route of many short segments or of few.
+    #[test]
+    fn far_away_the_whole_route_counts(
+        corners in prop::collection::vec((-15_000.0..15_000.0f64, -15_000.0..15_000.0f64), 2..12),
+        parts in 1..30u32, to in (-20_000.0..20_000.0f64, -20_000.0..20_000.0f64),
+    ) {
+        let between = |ab: &[(f64, f64)]| {
+            let (a, b) = (ab[0], ab[1]);
+            let at = move |i| (a.0 + (b.0 - a.0) * f64::from(i) / f64::from(parts), a.1 + (b.1 - a.1) * f64::from(i) / f64::from(parts));
+            (0..=parts).map(at).collect::<Vec<_>>()
+        };
+        let line = route(&corners.windows(2).flat_map(between).collect::<Vec<_>>());
+        let placed = Progress::default().take(&line, place(to), 0.0, UnixMillis(0), &Rules::default());
+        let whole_m = distance_to_line_m(place(to), &line).unwrap();
+        // Of places near the route, the one that is expected counts.
+        prop_assume!(whole_m > NEAR_M);
+        prop_assert!((placed.offset_m - whole_m).abs() < 1e-6, "{} of {whole_m}", placed.offset_m);
+    }
 }

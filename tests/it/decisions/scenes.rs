@@ -1,5 +1,5 @@
 //! Makes the log: orders through what life has for them, all on one made-up morning in a made-up place. Timers are put in
-//! as an owner would, by playing what there is so far.
+//! as an owner would, by playing what there is so far; for a while there was no owner.
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -22,6 +22,9 @@ const NORTH_M: f64 = 1_500.0;
 const SPEED_MPS: f64 = 6.0;
 /// Between two fixes.
 const EVERY_S: i64 = 15;
+
+/// While no owner ran: timers that were due then fired at its end.
+const OUTAGE: std::ops::Range<i64> = MORNING + 76 * MIN..MORNING + 84 * MIN;
 
 /// A message before it has its place.
 struct Said {
@@ -84,27 +87,55 @@ impl Scene {
             "user_id": "u1", "items": 3, "amount_minor": 4200, "currency": "CNY",
             "warehouse": {"id": "w1", "name": "North depot", "lat": lat, "lon": lon},
             "destination": {"lat": to_lat, "lon": to_lon},
-            "promise": {"from_ms": self.begin + 10 * MIN, "to_ms": self.begin + promise_min * MIN},
+            "promise": self.promise(promise_min),
         });
         if route {
-            let line: Vec<_> =
-                [0.0, EAST_M, EAST_M + NORTH_M].map(|m| place(along(m))).map(|(lat, lon)| [lon, lat]).into();
-            body["route"] = json!({"type": "LineString", "coordinates": line});
+            body["route"] = planned_route();
         }
         self.order(0, "create", body);
     }
 
-    /// Created, paid, picked and given to the rider, who sets off at five minutes.
+    fn promise(&self, promise_min: i64) -> Value {
+        json!({"from_ms": self.begin + 10 * MIN, "to_ms": self.begin + promise_min * MIN})
+    }
+
+    /// Another promise than the first.
+    fn edit(&mut self, at: i64, promise_min: i64) {
+        let promise = self.promise(promise_min);
+        self.order(at, "edit", json!({"promise": promise}));
+    }
+
+    /// By operations, who take note of the order's `n`th alert.
+    fn acknowledge(&mut self, at: i64, n: u32) {
+        let key = format!("{}-acknowledge-{n}-{at}", self.order);
+        let subject = format!("order.default.{}.acknowledge", self.order);
+        self.say(at, subject, Some(key), Some("operations.alice"), json!({"alert": n}));
+    }
+
+    /// Created, paid, picked and given to the rider, who waits at the warehouse and sets off at five minutes.
     fn begun(order: &'static str, nth: i64, promise_min: i64) -> Self {
         let mut scene = Self::new(order, nth);
         scene.create(promise_min, true);
-        scene.order(20 * SEC, "pay", json!({}));
-        scene.stage(MIN, "picking");
-        scene.stage(3 * MIN, "packed");
-        let rider = scene.rider.clone();
-        scene.order(4 * MIN, "assign", json!({"rider": rider}));
-        scene.stage(5 * MIN, "handed_over");
+        scene.picked();
         scene
+    }
+
+    fn picked(&mut self) {
+        self.order(20 * SEC, "pay", json!({}));
+        self.stage(MIN, "picking");
+        self.stage(3 * MIN, "packed");
+        let rider = self.rider.clone();
+        self.order(4 * MIN, "assign", json!({"rider": rider}));
+        self.wait(4 * MIN + 5 * SEC, 5 * MIN);
+        self.stage(5 * MIN, "handed_over");
+    }
+
+    /// At the warehouse's door, give or take what GPS does.
+    fn wait(&mut self, from: i64, until: i64) {
+        for at in (0..).map(|n| from + n * EVERY_S * SEC).take_while(|at| *at < until) {
+            let (a, b) = noise(at / SEC);
+            self.fix(at, (10.0 + a, b));
+        }
     }
 
     fn fix_body(&self, at: i64, (north_m, east_m): (f64, f64)) -> Value {
@@ -148,6 +179,11 @@ impl Scene {
     }
 }
 
+fn planned_route() -> Value {
+    let line: Vec<_> = [0.0, EAST_M, EAST_M + NORTH_M].map(|m| place(along(m))).map(|(lat, lon)| [lon, lat]).into();
+    json!({"type": "LineString", "coordinates": line})
+}
+
 const WHOLE: std::ops::Range<f64> = 0.0..EAST_M + NORTH_M;
 
 /// When and where fixes of a ride are taken.
@@ -160,6 +196,10 @@ fn ridden(from: i64, way_m: std::ops::Range<f64>, off: (f64, f64)) -> Vec<(i64, 
         fixes.push((at, (north_m + off.0 + a, east_m + off.1 + b)));
         at += EVERY_S * SEC;
         way += SPEED_MPS * EVERY_S as f64;
+    }
+    if way_m.end >= WHOLE.end {
+        let ((north_m, east_m), (a, b)) = (along(WHOLE.end), noise(at / SEC));
+        fixes.push((at, (north_m + a, east_m + b)));
     }
     fixes
 }
@@ -194,10 +234,11 @@ fn scenes() -> Vec<Scene> {
     lost.deliver(at);
     all.push(lost);
 
-    // Promised within fifteen minutes, delivered after them.
-    let mut late = Scene::begun("late", 5, 15);
-    let at = late.ride(8 * MIN, WHOLE, (0.0, 0.0));
-    late.deliver(at + 2 * MIN);
+    // First it's a risk, then picking goes well, but the rider waits at the warehouse: a risk again, and then it is so.
+    let mut late = Scene::begun("late", 5, 20);
+    late.wait(5 * MIN + 5 * SEC, 10 * MIN);
+    let at = late.ride(10 * MIN, WHOLE, (0.0, 0.0));
+    late.deliver(at + MIN);
     all.push(late);
 
     let mut overdue = Scene::new("overdue", 6);
@@ -208,10 +249,12 @@ fn scenes() -> Vec<Scene> {
     overdue.order(46 * MIN, "cancel", json!({"reason": "too long"}));
     all.push(overdue);
 
-    // Said to be delivered half-way.
+    // Said to be delivered half-way; operations take note, and once more.
     let mut wrong = Scene::begun("wrong-place", 7, 40);
     let at = wrong.ride(ride_at, 0.0..1_500.0, (0.0, 0.0));
     wrong.deliver(at);
+    wrong.acknowledge(at + 2 * MIN, 1);
+    wrong.acknowledge(at + 3 * MIN, 1);
     all.push(wrong);
 
     let mut battery = Scene::begun("battery", 8, 40);
@@ -243,10 +286,14 @@ fn scenes() -> Vec<Scene> {
     doubled.said = doubled.said.into_iter().flat_map(twice).collect();
     all.push(doubled);
 
-    // From one rider's hands into another's, on the way.
+    // From one rider's hands, who is off the route with a phone that runs out, into another's.
     let mut handed = Scene::begun("handed", 11, 40);
-    let at = handed.ride(ride_at, 0.0..1_200.0, (0.0, 0.0));
+    let at = handed.ride(ride_at, 0.0..600.0, (0.0, 0.0));
+    handed.battery = 12.0;
+    let at = handed.ride(at, 600.0..1_200.0, (250.0, 0.0));
+    handed.acknowledge(at - 40 * SEC, 1);
     handed.rider = "r111".to_owned();
+    handed.battery = 90.0;
     handed.fix(at - SEC, along(1_250.0));
     handed.order(at, "assign", json!({"rider": "r111"}));
     let at = handed.ride(at + 10 * SEC, 1_250.0..WHOLE.end, (0.0, 0.0));
@@ -259,6 +306,7 @@ fn scenes() -> Vec<Scene> {
     astray.order(20 * SEC, "pay", json!({}));
     astray.stage(MIN, "packed");
     astray.order(2 * MIN, "assign", json!({"rider": "r12"}));
+    astray.wait(2 * MIN + 5 * SEC, 3 * MIN);
     let at = astray.ride(3 * MIN, 0.0..900.0, (0.0, 0.0));
     let mut south = 0.0;
     let mut now = at;
@@ -275,6 +323,66 @@ fn scenes() -> Vec<Scene> {
     unpaid.create(90, false);
     unpaid.order(31 * MIN, "pay", json!({}));
     all.push(unpaid);
+
+    // On a street beside the route, 110 m off, for some two minutes.
+    let mut beside = Scene::begun("beside", 14, 40);
+    let at = beside.ride(ride_at, 0.0..500.0, (0.0, 0.0));
+    let at = beside.ride(at, 540.0..1_300.0, (110.0, 0.0));
+    let at = beside.ride(at, 1_350.0..WHOLE.end, (0.0, 0.0));
+    beside.deliver(at);
+    all.push(beside);
+
+    // Promised what can't be kept; promised anew.
+    let mut edited = Scene::new("edited", 15);
+    edited.create(15, true);
+    edited.edit(2 * MIN, 45);
+    edited.picked();
+    let at = edited.ride(ride_at, WHOLE, (0.0, 0.0));
+    edited.deliver(at);
+    all.push(edited);
+
+    // A broken promise, and another one.
+    let mut broken = Scene::new("broken", 16);
+    broken.create(22, true);
+    broken.order(20 * SEC, "pay", json!({}));
+    broken.stage(4 * MIN, "received");
+    broken.stage(12 * MIN, "packed");
+    broken.edit(25 * MIN, 60);
+    broken.order(40 * MIN, "cancel", json!({"reason": "sold out"}));
+    all.push(broken);
+
+    // Without a route, which is found; the way then is not that of the crow. Another one comes too late.
+    let mut found = Scene::new("found", 17);
+    found.create(40, false);
+    let ((lat, lon), (to_lat, to_lon)) = (place((0.0, 0.0)), place((NORTH_M, EAST_M)));
+    let route = json!({
+        "order": "found", "from": {"lat": lat, "lon": lon}, "to": {"lat": to_lat, "lon": to_lon},
+        "route": planned_route(), "source": "osrm",
+    });
+    for at in [40 * SEC, 50 * SEC] {
+        found.say(at, "control.default.route".to_owned(), None, None, route.clone());
+    }
+    found.picked();
+    let at = found.ride(ride_at, WHOLE, (0.0, 0.0));
+    found.deliver(at);
+    all.push(found);
+
+    // Cancelled while something is feared.
+    let mut feared = Scene::new("feared", 18);
+    feared.create(15, true);
+    feared.order(20 * SEC, "pay", json!({}));
+    feared.order(3 * MIN, "cancel", json!({"reason": "changed my mind"}));
+    all.push(feared);
+
+    // The promise passes while no owner runs; that is noticed afterwards.
+    let mut outage = Scene::new("outage", 19);
+    outage.begin += 45 * MIN;
+    outage.create(32, true);
+    outage.order(20 * SEC, "pay", json!({}));
+    outage.stage(2 * MIN, "picking");
+    outage.stage(14 * MIN, "packed");
+    outage.order(38 * MIN, "cancel", json!({"reason": "no rider"}));
+    all.push(outage);
     all
 }
 
@@ -290,10 +398,13 @@ struct Made {
     solo: Solo,
     timers: BTreeMap<(UnixMillis, OrderId, TimerKind), u32>,
     seq: u64,
+    /// When the last message came.
+    last: i64,
 }
 
 impl Made {
     fn put(&mut self, Said { at, subject, key, publisher, body }: Said) {
+        self.last = at;
         let payload = if body.is_null() { String::new() } else { body.to_string() };
         self.seq += 1;
         let raw = Raw {
@@ -317,14 +428,16 @@ impl Made {
         }
     }
 
-    /// As the owner: a little after they are due.
-    fn fire_until(&mut self, at: i64) {
+    /// As the owner: a little after they are due, or when it is back.
+    fn fire_until(&mut self, until: i64) {
+        let fires_at = |due: i64| if OUTAGE.contains(&due) { OUTAGE.end } else { due } + 3;
         while let Some(first) = self.timers.first_entry()
-            && first.key().0.0 + 3 < at
+            && fires_at(first.key().0.0) < until
         {
             let ((due, order, kind), n) = first.remove_entry();
             let subject = format!("timer.default.{order}.{}.{n}", kind.name());
-            self.put(Said { at: due.0 + 3, subject, key: None, publisher: None, body: Value::Null });
+            let at = fires_at(due.0).max(self.last);
+            self.put(Said { at, subject, key: None, publisher: None, body: Value::Null });
         }
     }
 }
@@ -343,7 +456,7 @@ pub(crate) fn log() -> Vec<u8> {
     loop {
         let head = Head::new(CellId::default(), MORNING * 1_000_000, 1, last_seq);
         let writer = LogWriter::new(Vec::new(), &head).unwrap();
-        let mut made = Made { writer, solo: Solo::default(), timers: BTreeMap::new(), seq: 0 };
+        let mut made = Made { writer, solo: Solo::default(), timers: BTreeMap::new(), seq: 0, last: 0 };
         for s in &said {
             made.fire_until(s.at);
             let Said { at, subject, key, publisher, body } = s;

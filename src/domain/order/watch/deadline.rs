@@ -55,9 +55,11 @@ impl Watch {
             fixes: Vec::new(),
             about: Some("promise".into()),
         };
-        if let Cause::Timer(TimerKind::Late, due) = cause {
+        // After a pause of the owner other inputs may come before the timer.
+        if at > promise.to || matches!(cause, Cause::Timer(TimerKind::Late, _)) {
             let evidence = evidence(at.since(promise.to), 0, promise.to);
-            self.desk.raise(AlertKind::Late, rider.as_ref(), evidence, Some(due), at, changes);
+            self.desk.raise(AlertKind::Late, rider.as_ref(), evidence, Some(promise.to), at, changes);
+            order.clear_timer(TimerKind::Late, out);
         }
         if self.desk.is_open(AlertKind::Late) {
             self.desk.clear(Because::Superseded, at, changes, |kind| kind == AlertKind::LateRisk);
@@ -72,7 +74,11 @@ impl Watch {
             }
         } else if late_ms > rules.late_risk.raise_ms {
             let evidence = evidence(late_ms, rules.late_risk.raise_ms, at);
-            self.desk.raise(AlertKind::LateRisk, rider.as_ref(), evidence, None, at, changes);
+            let due = match cause {
+                Cause::Timer(TimerKind::LateRisk, due) => Some(due),
+                Cause::Timer(..) | Cause::Fix(_) | Cause::Acknowledged(..) | Cause::Change => None,
+            };
+            self.desk.raise(AlertKind::LateRisk, rider.as_ref(), evidence, due, at, changes);
         }
         if self.desk.is_open(AlertKind::LateRisk) {
             order.clear_timer(TimerKind::LateRisk, out);
@@ -80,6 +86,22 @@ impl Watch {
             // A millisecond later it is beyond.
             let beyond = promise.to.plus(rules.late_risk.raise_ms).plus(1).plus(-estimate.floor_ms);
             order.ensure_timer_by(TimerKind::LateRisk, beyond.max(at.plus(AGAIN_MS)), out);
+        }
+    }
+
+    /// The order ended, and its promise had passed before, which nobody had noticed yet.
+    pub(super) fn late_at_end(&mut self, order: &Order, at: UnixMillis, changes: &mut Vec<AlertChange>) {
+        let Some(promise) = order.facts.promise.filter(|_| order.live.paid_at.is_some()) else { return };
+        let ended = order.live.completed_at.unwrap_or(at);
+        if ended > promise.to {
+            let evidence = Evidence {
+                measure: ms(ended.since(promise.to)),
+                threshold: 0.0,
+                since: promise.to,
+                fixes: Vec::new(),
+                about: Some("promise".into()),
+            };
+            self.desk.raise(AlertKind::Late, order.live.rider.as_ref(), evidence, Some(promise.to), at, changes);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
         status::{Stage, Status},
         time::UnixMillis,
     },
-    geo::distance_m,
+    geo::{apart_m, distance_m},
 };
 use std::sync::Arc;
 
@@ -37,7 +37,11 @@ impl Order {
     ) -> Vec<AlertChange> {
         // No allocation unless there is something to say.
         let mut changes = Vec::new();
-        if !rules.watches() || self.live.status == Status::PendingPayment {
+        if !rules.watches() {
+            self.stop_watch(at, &mut changes, out);
+            return changes;
+        }
+        if self.live.status == Status::PendingPayment {
             return changes;
         }
         let is_new = self.watch.is_none();
@@ -52,25 +56,32 @@ impl Order {
                 watch.promised_anew(&self.facts, at, &mut changes);
             }
             if (facts.destination, &facts.route) != (self.facts.destination, &self.facts.route) {
-                watch.ride.replanned();
+                watch.ride.replanned(&self.facts, facts.destination != self.facts.destination, live.position, rules);
                 watch.desk.clear(Because::Over, at, &mut changes, |kind| kind == AlertKind::OffRoute);
             }
         }
         if self.live.rider != live.rider {
             watch.desk.clear(Because::RiderChanged, at, &mut changes, is_of_rider);
             watch.ride = Ride::default();
+            self.forget_arrivals(&watch);
         }
-        // Who takes it from the warehouse has the goods; who takes it over on the way has yet to come to them.
-        let handed_over = self.live.stage == Some(Stage::HandedOver);
-        let first_to_have = live.stage != Some(Stage::HandedOver) || live.rider.is_none();
-        if handed_over && first_to_have && self.live.rider.is_some() {
-            watch.ride.has_goods();
+        if self.live.rider.is_some() {
+            let handed_over = self.live.stage == Some(Stage::HandedOver);
+            // Who takes it from the warehouse has the goods. Who takes it over on the way has yet to come to them, which a route
+            // shows; without one nothing does.
+            if (handed_over && !watch.goods_out) || (watch.goods_out && self.facts.route.is_none()) {
+                watch.ride.has_goods(at);
+            }
+            if live.stops_ahead.is_some_and(|ahead| ahead > 0) && self.live.stops_ahead == Some(0) {
+                watch.ride.is_next(at);
+            }
         }
         match cause {
             Cause::Fix(fix) => watch.fix(self, fix, at, rules, &mut changes),
             Cause::Acknowledged(n, by) => watch.desk.acknowledge(n, by, at, &mut changes),
             Cause::Timer(..) | Cause::Change => {}
         }
+        watch.goods_out |= watch.ride.has_goods_since().is_some();
         if self.live.status.is_final() {
             self.end_watch(&mut watch, live, at, rules, &mut changes);
             for kind in TimerKind::ALL {
@@ -87,9 +98,9 @@ impl Order {
         changes
     }
 
-    /// An alert says that nothing is heard of the rider: any fix is news then, however bad.
-    pub(in crate::domain::order) fn is_missed(&self) -> bool {
-        self.watch.as_ref().is_some_and(|watch| watch.desk.is_open(AlertKind::SignalLost))
+    /// Whether a fix is a sign of life, be it so bad that nothing else comes of it: the signal isn't lost while such come.
+    pub(in crate::domain::order) fn hears(&self, fix_time: UnixMillis) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.ride.is_news(fix_time))
     }
 
     /// What the order's end leaves: a delivery to the wrong place stands until somebody takes note of it.
@@ -101,9 +112,12 @@ impl Order {
         rules: &Rules,
         changes: &mut Vec<AlertChange>,
     ) {
+        if !before.status.is_final() {
+            watch.late_at_end(self, at, changes);
+        }
         watch.desk.clear(Because::Ended, at, changes, |kind| kind != AlertKind::WrongPlaceDelivery);
-        if self.live.status == Status::Completed && before.status != Status::Completed {
-            self.check_place(watch, at, rules, changes);
+        if self.live.status == Status::Completed && !watch.place_known {
+            watch.place_known = self.check_place(watch, at, rules, changes);
         }
         // The machines of a ride that is over decide nothing any more.
         let (warehouse, destination) = watch.ride.arrivals();
@@ -121,17 +135,22 @@ impl Order {
         }
     }
 
-    /// Where the rider was when the order was delivered, by the good fix nearest to that time.
-    fn check_place(&self, watch: &mut Watch, at: UnixMillis, rules: &Rules, changes: &mut Vec<AlertChange>) {
-        let Some(when) = self.live.completed_at else { return };
+    /// Whether a late fix may show where the order was delivered: its phone had no network then.
+    pub(in crate::domain::order) fn asks_for_place(&self, fix_time: UnixMillis, rules: &Rules) -> bool {
+        let when = self.live.completed_at.filter(|_| self.live.status == Status::Completed);
+        when.is_some_and(|when| fix_time.since(when).abs() <= rules.wrong_place_delivery.within_ms)
+            && self.watch.as_ref().is_some_and(|watch| !watch.place_known)
+    }
+
+    /// Where the rider was when the order was delivered, by the good fix nearest to that time. Gives whether there is one.
+    fn check_place(&self, watch: &mut Watch, at: UnixMillis, rules: &Rules, changes: &mut Vec<AlertChange>) -> bool {
+        let Some(when) = self.live.completed_at else { return true };
         let far = |time: UnixMillis| time.since(when).abs();
         // A track that can't be read was refused when the order was rehydrated.
         let fixes = self.track.fixes().unwrap_or_default();
         let good = fixes.iter().filter(|f| f.mark == Mark::Good);
-        let Some(nearest) = good.min_by_key(|f| far(f.fix_time)) else { return };
-        if far(nearest.fix_time) > rules.wrong_place_delivery.within_ms {
-            return;
-        }
+        let near = good.filter(|f| far(f.fix_time) <= rules.wrong_place_delivery.within_ms);
+        let Some(nearest) = near.min_by_key(|f| far(f.fix_time)) else { return false };
         let position = nearest.fix.position(nearest.fix_time);
         let since_s = far(nearest.fix_time) as f64 / 1_000.0;
         let ridden_m = since_s * rules.pace.speed_mps;
@@ -146,6 +165,25 @@ impl Order {
             };
             let rider = self.live.rider.as_ref();
             watch.desk.raise(AlertKind::WrongPlaceDelivery, rider, evidence, None, at, changes);
+        }
+        true
+    }
+
+    /// Rules that watch nothing apply again: what was said is taken back, and nothing is left that nobody would end.
+    fn stop_watch(&mut self, at: UnixMillis, changes: &mut Vec<AlertChange>, out: &mut Vec<Effect>) {
+        let Some(mut watch) = self.watch.take() else { return };
+        watch.desk.clear(Because::Unwatched, at, changes, |_| true);
+        self.live.outlook = None;
+        for kind in TimerKind::ALL.into_iter().filter(|kind| *kind != TimerKind::Unpaid) {
+            self.clear_timer(kind, out);
+        }
+    }
+
+    /// Another rider's arrivals aren't this one's, unless the goods went with them.
+    fn forget_arrivals(&mut self, watch: &Watch) {
+        let known = self.live.outlook.as_ref().is_some_and(|outlook| outlook.warehouse_arrived_at.is_some());
+        if let Some(outlook) = self.live.outlook.as_mut().filter(|_| known && !watch.goods_out) {
+            Arc::make_mut(outlook).warehouse_arrived_at = None;
         }
     }
 
@@ -183,10 +221,12 @@ impl Watch {
     /// When the order arrives, as far as anybody can tell now.
     fn estimate(&mut self, order: &Order, at: UnixMillis, rules: &Rules) -> Estimate {
         let (facts, live) = (&order.facts, &order.live);
-        let path = if facts.route.is_some() { Path::Route } else { Path::StraightLine };
-        let riding = self.ride.has_goods_since().is_some();
+        let planned = facts.route.is_some() && self.ride.is_planned();
+        let path = if planned { Path::Route } else { Path::StraightLine };
+        let riding = self.goods_out;
+        // Of a ride that isn't planned, a rider is known and so what remains.
         let whole_m = *self.way_m.get_or_insert_with(|| way_m(facts));
-        let approach = |from| distance_m(from, facts.warehouse.point);
+        let approach = |from| apart_m(from, facts.warehouse.point);
         ConstantSpeed::new(rules).estimate(&Known {
             at,
             facts,

@@ -39,6 +39,10 @@ pub struct Watch {
     pub(super) stage_at: UnixMillis,
     /// Length of the planned route, or from warehouse to destination as the crow flies; taken once.
     pub(super) way_m: Option<f64>,
+    /// Some rider had the goods: they aren't at the warehouse any more.
+    pub(super) goods_out: bool,
+    /// Where the order was delivered has been looked at.
+    pub(super) place_known: bool,
 }
 
 /// What an order says of itself, published.

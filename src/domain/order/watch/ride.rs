@@ -7,15 +7,15 @@ use crate::{
         alert::{AlertChange, AlertKind, Because, Evidence},
         fix::Position,
         odometer::Odometer,
-        order::{FixInput, Order},
-        progress::Progress,
+        order::{Facts, FixInput, Order},
+        progress::{Placed, Progress},
         rules::Rules,
         status::Status,
         stay::{Stay, StayChange},
         still::Still,
         time::UnixMillis,
     },
-    geo::distance_m,
+    geo::apart_m,
 };
 use serde::{Deserialize, Serialize};
 
@@ -34,13 +34,26 @@ pub(crate) struct Ride {
     odometer: Odometer,
     /// Since when the rider has the goods: the ride is judged from there on.
     goods_since: Option<UnixMillis>,
-    /// Fixes in a row on the planned route and away from the warehouse, without a word that the goods were handed over.
-    joined: u8,
+    /// Without a word that the goods were handed over: the rider on the planned route, away from the warehouse.
+    joined: Option<Joined>,
+    /// Of a ride that had stops ahead: since when it has none.
+    next_since: Option<UnixMillis>,
+    /// The rider was on the way to somebody else with the goods, and comes from there and not along the planned route.
+    detoured: bool,
     deviation: Deviation,
     /// Least distance to the destination on the ride; by it a ride without a route is judged.
     nearest_m: Option<f64>,
     remaining_m: Option<f64>,
     signal: Option<Signal>,
+}
+
+/// Fixes in a row on the planned route, each no less far along it than the one before: who comes to the warehouse by the
+/// same street rides it backwards, and has nothing yet.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Joined {
+    fixes: u8,
+    from_m: f64,
+    to_m: f64,
 }
 
 /// How long the rider has been off the route, or back on it.
@@ -62,8 +75,35 @@ struct Signal {
 
 impl Ride {
     /// The rider has taken the goods over.
-    pub(super) fn has_goods(&mut self) {
-        self.goods_since.get_or_insert(UnixMillis(0));
+    pub(super) fn has_goods(&mut self, at: UnixMillis) {
+        if self.goods_since.is_none() {
+            self.set_out(at);
+        }
+    }
+
+    /// The stops before this order's are done.
+    pub(super) fn is_next(&mut self, at: UnixMillis) {
+        self.next_since = Some(at);
+    }
+
+    /// The ride begins. Where on the route the way to the warehouse led by says nothing of it.
+    fn set_out(&mut self, at: UnixMillis) {
+        self.goods_since = Some(at);
+        self.progress = Progress::default();
+    }
+
+    /// Takes a fix of a rider of whom nobody said that the goods were handed over: who rides along the route has them. Gives
+    /// whether that is so.
+    fn join(&mut self, placed: Option<Placed>, rules: &Rules) -> bool {
+        let on_route = placed
+            .filter(|p| p.offset_m <= rules.off_route.clear_m && p.along_m > rules.leave_m && !self.is_at_warehouse());
+        self.joined = on_route.map(|Placed { along_m, .. }| match self.joined {
+            Some(Joined { fixes, from_m, to_m }) if along_m >= to_m => {
+                Joined { fixes: fixes.saturating_add(1), from_m, to_m: along_m }
+            }
+            Some(_) | None => Joined { fixes: 1, from_m: along_m, to_m: along_m },
+        });
+        self.joined.is_some_and(|j| j.fixes >= rules.readmit_fixes && j.to_m - j.from_m >= rules.leave_m)
     }
 
     pub(super) fn has_goods_since(&self) -> Option<UnixMillis> {
@@ -93,11 +133,38 @@ impl Ride {
         (self.warehouse_arrived_at, self.arrived_at)
     }
 
-    /// Another destination or another route: where the rider is on it has to be found anew.
-    pub(super) fn replanned(&mut self) {
+    /// Another route, perhaps to another destination: where the rider is on it has to be found anew.
+    pub(super) fn replanned(&mut self, facts: &Facts, moved: bool, position: Option<Position>, rules: &Rules) {
         self.progress = Progress::default();
-        self.destination = Stay::default();
-        (self.arrived_at, self.deviation, self.nearest_m, self.remaining_m) = (None, Deviation::default(), None, None);
+        (self.joined, self.deviation, self.nearest_m, self.remaining_m) = (None, Deviation::default(), None, None);
+        if moved {
+            (self.destination, self.arrived_at) = (Stay::default(), None);
+        }
+        if let Some(here) = position.filter(|_| self.goods_since.is_some()) {
+            self.place(facts, &here, rules);
+        }
+    }
+
+    /// Finds the rider on the planned route, and takes note of what remains.
+    fn place(&mut self, facts: &Facts, here: &Position, rules: &Rules) -> Option<Placed> {
+        let Position { point, fix_time, .. } = *here;
+        let route = facts.route.as_ref();
+        let placed = route.map(|r| self.progress.take(&r.points, point, here.accuracy_m(), fix_time, rules));
+        // Who comes from another's door rides as they find best, until they are seen on the planned route.
+        if self.detoured && self.join(placed, rules) {
+            self.detoured = false;
+        }
+        let planned = placed.filter(|_| !self.detoured);
+        self.remaining_m = Some(match planned {
+            Some(placed) => placed.remaining_m + placed.offset_m,
+            None => apart_m(point, facts.destination),
+        });
+        planned
+    }
+
+    /// Whether the ride is one along the planned route.
+    pub(super) fn is_planned(&self) -> bool {
+        !self.detoured
     }
 
     /// When the rider was last heard of, and how long that may last. A phone that reports seldom isn't lost between two
@@ -112,12 +179,19 @@ impl Ride {
         }
     }
 
+    /// Whether nothing newer was heard.
+    pub(super) fn is_news(&self, fix_time: UnixMillis) -> bool {
+        self.signal.is_none_or(|signal| fix_time > signal.last)
+    }
+
     fn heard(&mut self, fix_time: UnixMillis) {
         self.signal = Some(match self.signal {
             None => Signal { last: fix_time, interval_ms: 0, previous_ms: 0 },
             Some(signal) if fix_time > signal.last => {
                 let now_ms = fix_time.since(signal.last).min(INTERVAL_MAX_MS);
-                Signal { last: fix_time, interval_ms: now_ms.min(signal.previous_ms), previous_ms: now_ms }
+                // Of the second fix there is no interval before.
+                let least_ms = if signal.previous_ms == 0 { now_ms } else { now_ms.min(signal.previous_ms) };
+                Signal { last: fix_time, interval_ms: least_ms, previous_ms: now_ms }
             }
             Some(signal) => signal,
         });
@@ -136,7 +210,10 @@ impl Watch {
     ) {
         let FixInput { fix, fix_time, live, .. } = input;
         self.ride.heard((*fix_time).min(at));
-        let Some(marker) = live else { return };
+        // Marked fixes count in no measure.
+        if live.is_none() {
+            return;
+        }
         let here = fix.position(*fix_time);
         let warehouse = order.facts.warehouse.point;
         if let Some(change) = self.ride.warehouse.take(warehouse, here.point, here.accuracy_m(), *fix_time, rules) {
@@ -144,8 +221,8 @@ impl Watch {
         }
         // Who is held to be standing has to go half as far again.
         let stand_m = rules.stalled.within_m * if self.desk.is_open(AlertKind::Stalled) { 1.5 } else { 1.0 };
-        self.ride.still.take(marker.point, here.accuracy_m(), *fix_time, stand_m);
-        self.ride.odometer.take(fix.point, here.accuracy_m(), *fix_time, rules);
+        self.ride.still.take(here.point, here.accuracy_m(), *fix_time, stand_m);
+        self.ride.odometer.take(here.point, here.accuracy_m(), *fix_time, rules);
         if order.live.status == Status::Delivering {
             self.deliver(order, &here, at, rules, changes);
             self.stalled(order, &here, at, rules, changes);
@@ -164,25 +241,28 @@ impl Watch {
     ) {
         let ride = &mut self.ride;
         let (point, accuracy_m, time) = (here.point, here.accuracy_m(), here.fix_time);
-        let placed = order.facts.route.as_ref().map(|r| ride.progress.take(&r.points, point, accuracy_m, time, rules));
+        // What was seen before, and comes late, tells of the way to the goods.
+        if ride.goods_since.is_some_and(|since| time < since) {
+            return;
+        }
+        let placed = ride.place(&order.facts, here, rules);
+        let destination = order.facts.destination;
+        ride.destination.take(destination, point, accuracy_m, time, rules);
         if ride.goods_since.is_none() {
-            // Nobody said that the goods were handed over; who rides along the route has them.
-            let on_route = placed.is_some_and(|p| p.offset_m <= rules.off_route.clear_m && p.along_m > rules.leave_m);
-            ride.joined = if on_route && !ride.warehouse.inside() { ride.joined.saturating_add(1) } else { 0 };
-            if ride.joined < rules.readmit_fixes {
+            if !ride.join(placed, rules) {
                 return;
             }
             ride.goods_since = Some(time);
         }
-        let to_door_m = distance_m(point, order.facts.destination);
-        ride.remaining_m = Some(placed.map_or(to_door_m, |p| p.remaining_m + p.offset_m));
-        let destination = order.facts.destination;
-        if let Some(StayChange::Arrived { at }) = ride.destination.take(destination, point, accuracy_m, time, rules) {
-            ride.arrived_at.get_or_insert(at);
+        let to_door_m = apart_m(point, destination);
+        if let Some(since) = ride.destination.since() {
+            ride.arrived_at.get_or_insert(since);
         }
-        // With stops ahead the rider is on the way to somebody else, and no plan of this order says how.
-        if order.live.stops_ahead.is_some_and(|ahead| ahead > 0) {
-            (ride.deviation, ride.nearest_m) = (Deviation::default(), None);
+        // With stops ahead the rider is on the way to somebody else, and no plan of this order says how; nor of what was seen of
+        // that way and comes when it is done.
+        let has_stops = order.live.stops_ahead.is_some_and(|ahead| ahead > 0);
+        if has_stops || ride.next_since.is_some_and(|next| time < next) {
+            (ride.deviation, ride.nearest_m, ride.detoured, ride.joined) = (Deviation::default(), None, true, None);
             return self.desk.clear(Because::Over, at, changes, |kind| kind == AlertKind::OffRoute);
         }
         let (measure_m, raise_m, clear_m, about) = match placed {
@@ -233,15 +313,21 @@ impl Watch {
         let ride = &self.ride;
         let in_fence = ride.warehouse.inside() || ride.destination.inside();
         if self.desk.is_open(AlertKind::Stalled) {
-            if in_fence || ride.still.still_ms(here.fix_time) < rules.stalled.after_ms {
+            let (stands_ms, former_ms) = (ride.still.still_ms(here.fix_time), ride.still.former_ms(here.fix_time));
+            if in_fence || stands_ms.max(former_ms) < rules.stalled.after_ms {
                 self.desk.clear(Because::Over, at, changes, |kind| kind == AlertKind::Stalled);
             }
             return;
         }
-        let Some((_, since)) = ride.still.anchor() else { return };
-        if !in_fence && ride.still.still_ms(here.fix_time) >= rules.stalled.after_ms {
+        let Some((_, stood)) = ride.still.anchor() else { return };
+        // Waiting before the order was on its way is no stall.
+        let since = order.live.departed_at.map_or(stood, |departed| stood.max(departed));
+        let away_m = ride.still.away_m(here.point);
+        // A fix beyond the displacement may be the first of going on, or an outlier: the next one tells.
+        let stands = away_m <= rules.stalled.within_m + here.accuracy_m();
+        if stands && !in_fence && here.fix_time.since(since) >= rules.stalled.after_ms {
             let evidence = Evidence {
-                measure: rounded(ride.still.away_m(here.point)),
+                measure: rounded(away_m),
                 threshold: rules.stalled.within_m,
                 since,
                 fixes: vec![*here],
@@ -285,8 +371,7 @@ impl Ride {
             // Whoever leaves with an order that is packed has it.
             StayChange::Left { at } => {
                 if order.live.status == Status::Delivering && self.goods_since.is_none() {
-                    self.goods_since = Some(at);
-                    self.progress = Progress::default();
+                    self.set_out(at);
                 }
             }
         }

@@ -5,12 +5,17 @@ use crate::{
         Action, Alert, AlertKind, AlertState, Effect, Eta, Fix, OrderId, Rules, Stage, Status, UnixMillis,
         alert::Because,
         cell::{Entry, Input, Solo},
-        order::{Edit, Facts, Promise, Route},
+        effect::RouteEnds,
+        eta::Path,
+        order::{Edit, Facts, FoundRoute, Promise, Route},
         testing::{T0, command, facts, fix, order, point, rider},
     },
     geo::Point,
 };
 use std::sync::Arc;
+
+mod away;
+mod ride;
 
 /// A cell with one order, its timers, and everything that it said.
 struct Scene {
@@ -216,6 +221,15 @@ fn nobody_is_off_the_route_before_having_the_goods_or_with_stops_ahead() {
     scene.send(Input::Trip { rider: rider(1), stops: vec![order(7), id()] });
     scene.ride((1..9).map(|i| (800.0, f64::from(i) * 90.0)));
     assert!(scene.told(AlertKind::OffRoute).is_empty(), "{:?}", scene.said);
+    // From there to the door it is another way than the planned one.
+    scene.send(Input::Trip { rider: rider(1), stops: vec![id(), order(7)] });
+    scene.ride((1..16).map(|i| (800.0 + f64::from(i) * 100.0, 720.0)));
+    assert!(scene.told(AlertKind::OffRoute).is_empty(), "{:?}", scene.said);
+    // Once back on the planned one, leaving it counts again.
+    scene.ride((1..8).map(|i| (2_300.0, 720.0 - f64::from(i) * 100.0)));
+    scene.ride(north(23, 28));
+    scene.ride((1..9).map(|i| (2_700.0, f64::from(i) * 90.0)));
+    assert_eq!(scene.told(AlertKind::OffRoute).len(), 1, "{:?}", scene.said);
 }
 
 /// A rider who stands for an hour with 5–15 m of jitter, and once a minute is seen 60 m away.
