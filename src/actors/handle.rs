@@ -60,7 +60,7 @@ impl CellHandle {
         let hot = Arc::new(Hot::default());
         let begin = (options.epoch, restored.cursor, restored.head.clock.now());
         hot.riders_committed(begin, restored.riders.iter().map(|(id, rider)| (id.clone(), HotRider::from(rider))));
-        hot.rules_committed(restored.head.rules.max_orders_per_rider);
+        hot.rules_committed(&restored.head.rules);
         let cursor = Arc::new(AtomicU64::new(restored.cursor));
         let cell_clock = Arc::new(Mutex::new(restored.head.clock));
         metrics.cell_serving.set(1);
@@ -168,7 +168,7 @@ impl Committer {
                 mut announcements,
                 published,
                 riders,
-                max_orders_per_rider,
+                rules,
                 cursor,
                 first_log_time,
                 in_flight,
@@ -187,7 +187,7 @@ impl Committer {
             *self.clock.lock() = announcements.clock;
             self.hot.committed(published);
             announcements.riders = self.hot.riders_committed((self.epoch, cursor, now), riders);
-            self.hot.rules_committed(max_orders_per_rider);
+            self.hot.rules_committed(&rules);
             self.publish.announce(announcements).await;
             if number % FORGET_EVERY == 0 {
                 self.hot.forget_final(now);

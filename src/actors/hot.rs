@@ -3,7 +3,9 @@
 
 use super::{boards, interest::Interest, order::Published};
 use crate::{
-    domain::{Facts, Live, OrderId, Position, RiderId, UnixMillis, cell::Rider, effect::RouteEnds, spatial::Spatial},
+    domain::{
+        Facts, Live, OrderId, Position, RiderId, Rules, UnixMillis, cell::Rider, effect::RouteEnds, spatial::Spatial,
+    },
     geo::Point,
     ports::Routeless,
     wire::{area::Region, board::RiderWord, doc, query::OrderCursor},
@@ -14,7 +16,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -98,6 +100,7 @@ pub struct Hot {
     pub(super) riders: RwLock<Riders>,
     /// By the rules that are in force.
     max_orders_per_rider: AtomicU32,
+    finds_routes: AtomicBool,
     /// Taken while one of the others is held, or by itself.
     pub(super) interest: Mutex<Interest>,
 }
@@ -193,8 +196,9 @@ impl Hot {
         usize::try_from(self.max_orders_per_rider.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
     }
 
-    pub(super) fn rules_committed(&self, max_orders_per_rider: u32) {
-        self.max_orders_per_rider.store(max_orders_per_rider, Ordering::Relaxed);
+    pub(super) fn rules_committed(&self, rules: &Rules) {
+        self.max_orders_per_rider.store(rules.max_orders_per_rider, Ordering::Relaxed);
+        self.finds_routes.store(rules.finds_routes(), Ordering::Relaxed);
     }
 
     /// The `k` riders nearest to a point, of those within `max_m` that `suits` lets through; with the distance, metres.
@@ -238,6 +242,9 @@ impl Hot {
 
 impl Routeless for Hot {
     fn routeless(&self, after: Option<&OrderId>, limit: usize) -> Vec<(OrderId, RouteEnds)> {
+        if !self.finds_routes.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
         let orders = self.orders.read();
         let seeks = |order: &HotOrder| order.facts.route.is_none() && !order.live.status.is_final();
         let next = orders.known.iter().filter(|(id, order)| after.is_none_or(|after| *id > after) && seeks(order));
@@ -260,6 +267,7 @@ mod tests {
     #[test]
     fn orders_without_a_route_come_page_by_page() {
         let hot = Hot::default();
+        let version = |rules_version| Rules { rules_version, ..Rules::default() };
         for n in [4, 1, 3, 2, 5, 6] {
             let mut facts = (*testing::facts()).clone();
             let mut live = Live::new(UnixMillis(0));
@@ -275,6 +283,7 @@ mod tests {
             let page = hot.routeless(after.map(testing::order).as_ref(), limit);
             page.into_iter().map(|(id, _)| id).collect::<Vec<_>>()
         };
+        hot.rules_committed(&version(3));
         let orders = |all: &[u32]| all.iter().map(|n| testing::order(*n)).collect::<Vec<_>>();
         assert_eq!(page(None, 2), orders(&[1, 2]));
         assert_eq!(page(Some(2), 2), orders(&[4, 6]));
@@ -282,5 +291,7 @@ mod tests {
         let facts = testing::facts();
         let ends = RouteEnds { from: facts.warehouse.point, to: facts.destination };
         assert_eq!(hot.routeless(None, 1), [(testing::order(1), ends)]);
+        hot.rules_committed(&version(2));
+        assert_eq!(page(None, 2), [], "older rules take none");
     }
 }

@@ -57,7 +57,7 @@ pub struct CreateBody {
     /// ISO 4217.
     #[schema(pattern = "^[A-Z]{3}$", example = "CNY")]
     pub currency: String,
-    #[schema(minimum = 1, maximum = 4_294_967_295_i64, example = 3)]
+    #[schema(minimum = 1, maximum = 4_294_967_295_i64, format = Int64, example = 3)]
     pub items: u32,
     #[serde(default, deserialize_with = "super::object::maybe", skip_serializing_if = "Option::is_none")]
     pub promise: Option<PromiseBody>,
@@ -204,7 +204,7 @@ pub struct CommandBody {
     #[schema(min_items = 1, max_items = 50)]
     pub items: Option<Vec<MissingItemBody>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 4_294_967_295_i64)]
+    #[schema(minimum = 1, maximum = 4_294_967_295_i64, format = Int64)]
     pub count: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 500)]
@@ -222,7 +222,7 @@ pub struct CommandBody {
     pub personal: Option<bool>,
     /// With `acknowledge`: the number of the order's alert.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 4_294_967_295_i64)]
+    #[schema(minimum = 1, maximum = 4_294_967_295_i64, format = Int64)]
     pub alert: Option<u32>,
 }
 

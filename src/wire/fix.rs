@@ -26,7 +26,7 @@ pub struct FixBody {
     #[schema(value_type = Millis)]
     pub fix_time_ms: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 0, maximum = 4_294_967_295_i64)]
+    #[schema(minimum = 0, maximum = 4_294_967_295_i64, format = Int64)]
     pub seq: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0)]
@@ -54,7 +54,7 @@ pub struct SingleBody {
     #[schema(value_type = Millis)]
     pub fix_time_ms: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 0, maximum = 4_294_967_295_i64)]
+    #[schema(minimum = 0, maximum = 4_294_967_295_i64, format = Int64)]
     pub seq: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0)]

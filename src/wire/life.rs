@@ -58,7 +58,7 @@ impl ProofBody {
 pub struct MissingItemBody {
     #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     pub name: String,
-    #[schema(minimum = 1, maximum = 4_294_967_295_i64)]
+    #[schema(minimum = 1, maximum = 4_294_967_295_i64, format = Int64)]
     pub count: u32,
 }
 

@@ -48,16 +48,9 @@ impl Watch {
             return;
         };
         let rider = order.live.rider.clone();
-        let evidence = |measure: i64, threshold: i64, since| Evidence {
-            measure: ms(measure),
-            threshold: ms(threshold),
-            since,
-            fixes: Vec::new(),
-            about: Some("promise".into()),
-        };
         // After a pause of the owner other inputs may come before the timer.
         if at > promise.to || matches!(cause, Cause::Timer(TimerKind::Late, _)) {
-            let evidence = evidence(at.since(promise.to), 0, promise.to);
+            let evidence = beyond_promise(at.since(promise.to), 0, promise.to);
             self.desk.raise(AlertKind::Late, rider.as_ref(), evidence, Some(promise.to), at, changes);
             order.clear_timer(TimerKind::Late, out);
         }
@@ -73,7 +66,7 @@ impl Watch {
                 self.desk.clear(Because::Over, at, changes, |kind| kind == AlertKind::LateRisk);
             }
         } else if late_ms > rules.late_risk.raise_ms {
-            let evidence = evidence(late_ms, rules.late_risk.raise_ms, at);
+            let evidence = beyond_promise(late_ms, rules.late_risk.raise_ms, at);
             let due = match cause {
                 Cause::Timer(TimerKind::LateRisk, due) => Some(due),
                 Cause::Timer(..) | Cause::Fix(_) | Cause::Acknowledged(..) | Cause::Change => None,
@@ -94,13 +87,7 @@ impl Watch {
         let Some(promise) = order.facts.promise.filter(|_| order.live.paid_at.is_some()) else { return };
         let ended = order.live.completed_at.unwrap_or(at);
         if ended > promise.to {
-            let evidence = Evidence {
-                measure: ms(ended.since(promise.to)),
-                threshold: 0.0,
-                since: promise.to,
-                fixes: Vec::new(),
-                about: Some("promise".into()),
-            };
+            let evidence = beyond_promise(ended.since(promise.to), 0, promise.to);
             self.desk.raise(AlertKind::Late, order.live.rider.as_ref(), evidence, Some(promise.to), at, changes);
         }
     }
@@ -205,6 +192,12 @@ impl Order {
     fn timer_due(&self, kind: TimerKind) -> Option<UnixMillis> {
         self.timers.iter().find(|timer| timer.0 == kind).map(|timer| timer.2)
     }
+}
+
+/// So much later than promised.
+fn beyond_promise(measure_ms: i64, threshold_ms: i64, since: UnixMillis) -> Evidence {
+    let (measure, threshold) = (ms(measure_ms), ms(threshold_ms));
+    Evidence { measure, threshold, since, fixes: Vec::new(), about: Some("promise".into()) }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "days in milliseconds are far below 2^53")]
