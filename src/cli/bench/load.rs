@@ -3,7 +3,7 @@
 
 use crate::{
     clock,
-    domain::{CellId, OrderId, RiderId, Stage},
+    domain::{CellId, OrderId, RiderId, Stage, rules::RULES_VERSION},
     wire::{
         command::{CommandBody, Coordinates, CreateBody, WarehouseBody},
         control::{self, ClockBody},
@@ -16,6 +16,7 @@ use anyhow::{Context as _, ensure};
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use serde::Serialize;
+use serde_json::json;
 use std::{ops::Range, time::Duration};
 
 /// Between two fixes of a rider, in cell time: as phones send them.
@@ -24,6 +25,7 @@ pub(super) const STEP_MS: i64 = 5_000;
 pub(super) const BEGIN: u64 = 1;
 /// Versions of an order when it is under way: created, paid, packed, assigned.
 pub(super) const SET_UP: u64 = 4;
+const MONTH_MS: i64 = 30 * 24 * 3_600_000;
 /// What the server is given before it has stored what came before, at least.
 const FILLED_AT_ONCE: u64 = 20_000;
 const SET_UP_AT_ONCE: u32 = 5_000;
@@ -48,6 +50,14 @@ impl Load {
 
     fn rider(n: u32) -> anyhow::Result<RiderId> {
         Ok(format!("r{n}").parse()?)
+    }
+
+    /// Puts the newest rules in force, but for lost signals, of which there are none in a month: the cell clock jumps, and the
+    /// timers that look would come into the log as many times faster, between what is counted here.
+    pub(super) async fn rules(&self, client: &Client) -> anyhow::Result<()> {
+        let rules = LogSubject::Control { cell: self.cell.clone(), what: control::RULES.to_owned() };
+        let body = json!({"rules_version": RULES_VERSION, "signal_lost": {"after_ms": MONTH_MS}});
+        Ok(client.publish(rules.to_string(), body.to_string().into()).await?)
     }
 
     /// Brings some of the orders under way.
@@ -112,8 +122,7 @@ impl Load {
     pub(super) async fn fill(&self, client: &Client, messages: u64) -> anyhow::Result<u64> {
         let set_up = BEGIN + SET_UP * u64::from(self.orders);
         ensure!(messages > set_up, "--messages must be more than {SET_UP} for each order");
-        let rules = LogSubject::Control { cell: self.cell.clone(), what: control::RULES.to_owned() };
-        client.publish(rules.to_string(), control::first_rules().into()).await?;
+        self.rules(client).await?;
         for from in (0..self.orders).step_by(SET_UP_AT_ONCE as usize) {
             let to = self.orders.min(from + SET_UP_AT_ONCE);
             self.set_up(client, from..to).await?;

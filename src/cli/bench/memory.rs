@@ -109,7 +109,9 @@ pub(super) async fn orders(orders: u32, nats: &NatsServer, data: &Path) -> anyho
     let client = async_nats::connect(nats.url()).await?;
     let load = Load::new(orders);
     let start_ms = clock::wall().0 + STEP_MS;
-    let (mut kb, mut sent) = (vec![node.rss_kb().await], BEGIN);
+    // Behind the rules that the tracker put there.
+    load.rules(&client).await?;
+    let (mut kb, mut sent) = (vec![node.rss_kb().await], BEGIN + 1);
     for (turn, half) in (0u32..).zip([0..orders / 2, orders / 2..orders]) {
         let count = u64::from(half.end - half.start);
         load.set_up(&client, half.clone()).await?;
