@@ -1,6 +1,6 @@
 //! New keys, as files that the configuration names.
 
-use crate::config::auth::Algorithm;
+use crate::{config::auth::Algorithm, wire::hex};
 use ed25519_dalek::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _, KeypairBytes, spki::der::pem::LineEnding};
 use rand::{TryRngCore, rngs::OsRng};
 use rsa::{RsaPrivateKey, rand_core};
@@ -89,8 +89,4 @@ fn random<const N: usize>() -> Result<[u8; N], KeygenError> {
     let mut bytes = [0; N];
     OsRng.try_fill_bytes(&mut bytes).map_err(|error| KeygenError::Random(error.to_string()))?;
     Ok(bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -4,7 +4,7 @@
 //! Pages go by key, as those of orders do: an alert that is raised meanwhile is newer and shifts nothing. One that is
 //! cleared meanwhile leaves a list of open ones, and nothing else.
 
-use super::{list::json_len, look::LookError, readers::ReadError, rows::WriteError};
+use super::{conditions::Conditions, list::json_len, look::LookError, readers::ReadError, rows::WriteError};
 use crate::{
     domain::{AlertKind, alert::AlertState},
     ports::Commit,
@@ -16,7 +16,7 @@ use crate::{
 };
 use rusqlite::{Connection, Row, params_from_iter, types::Value};
 use serde_json::{Map, Value as Json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The columns, in the order of [`columns`].
 const NAMES: &str = "id, order_id, n, kind, severity, state, change, at, since, detected_at, due_at, rider_id,
@@ -131,25 +131,24 @@ pub(super) fn of_nobody(connection: &Connection) -> Result<Vec<AlertRow>, ReadEr
 /// A checked query, as conditions on `alerts`.
 #[derive(Debug, PartialEq)]
 pub(super) struct List {
-    sql: String,
-    values: Vec<Value>,
+    asked: Conditions,
     limit: usize,
 }
 
 impl List {
     pub(super) fn check(ask: &AlertsQuery) -> Result<Self, FieldError> {
         let AlertsQuery { state, kind, severity, order, rider, from_ms, to_ms, after, limit } = ask;
-        let mut list =
-            Self { sql: "SELECT body FROM alerts WHERE TRUE".into(), values: Vec::new(), limit: page_limit(*limit)? };
+        let limit = page_limit(*limit)?;
+        let mut list = Conditions::new("SELECT body FROM alerts WHERE TRUE");
         if !state.is_empty() && !state.contains(&AlertState::Cleared) {
             // In these words, so that the index of open ones is taken.
             list.sql += " AND state <> 'cleared'";
         }
         if !is_open(state) {
-            list.any_of("state", state.iter().map(|s| s.name()));
+            list.any_of("state", state.iter().map(|s| s.name().to_owned()));
         }
-        list.any_of("kind", kind.iter().map(|k| k.name()));
-        list.any_of("severity", severity.iter().map(|s| s.name()));
+        list.any_of("kind", kind.iter().map(|k| k.name().to_owned()));
+        list.any_of("severity", severity.iter().map(|s| s.name().to_owned()));
         list.when("order_id = ?", order.as_ref().map(|o| Value::Text(o.to_string())));
         list.when("rider_id = ?", rider.as_ref().map(|r| Value::Text(r.to_string())));
         list.when("detected_at >= ?", from_ms.map(|t| Value::Integer(t.0)));
@@ -161,31 +160,13 @@ impl List {
             list.values.push(Value::Text(alert_id(&order, n)));
         }
         // One more than the page holds tells whether there is another.
-        list.sql += &format!(" ORDER BY detected_at DESC, id DESC LIMIT {}", list.limit + 1);
-        Ok(list)
-    }
-
-    /// Each value once: the statement's text must not grow with the query's.
-    fn any_of(&mut self, column: &str, names: impl Iterator<Item = &'static str>) {
-        let names: BTreeSet<&str> = names.collect();
-        if names.is_empty() {
-            return;
-        }
-        self.sql += &format!(" AND {column} IN ({})", vec!["?"; names.len()].join(","));
-        self.values.extend(names.into_iter().map(|name| Value::Text(name.into())));
-    }
-
-    fn when(&mut self, condition: &str, value: Option<Value>) {
-        if let Some(value) = value {
-            self.sql += " AND ";
-            self.sql += condition;
-            self.values.push(value);
-        }
+        list.sql += &format!(" ORDER BY detected_at DESC, id DESC LIMIT {}", limit + 1);
+        Ok(Self { asked: list, limit })
     }
 
     pub(super) fn page(&self, connection: &Connection) -> Result<AlertPage, ReadError> {
-        let mut statement = connection.prepare_cached(&self.sql)?;
-        let mut rows = statement.query(params_from_iter(&self.values))?;
+        let mut statement = connection.prepare_cached(&self.asked.sql)?;
+        let mut rows = statement.query(params_from_iter(&self.asked.values))?;
         let mut alerts: Vec<AlertBody> = Vec::new();
         let mut size = 0;
         while let Some(row) = rows.next()? {
@@ -343,8 +324,9 @@ mod tests {
         super::super::schema::prepare(&mut connection, &crate::domain::CellId::default()).unwrap();
         let plan = |ask: AlertsQuery| {
             let list = List::check(&ask).unwrap();
-            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", list.sql)).unwrap();
-            let plan = statement.query_map(params_from_iter(&list.values), |row| row.get::<_, String>(3)).unwrap();
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", list.asked.sql)).unwrap();
+            let plan =
+                statement.query_map(params_from_iter(&list.asked.values), |row| row.get::<_, String>(3)).unwrap();
             plan.map(Result::unwrap).collect::<Vec<_>>().join("; ")
         };
         let open = vec![AlertState::Raised, AlertState::Acknowledged];

@@ -15,7 +15,7 @@ use crate::{
     ports::{Commit, HistoryItem, OrderColumns, OrderCommit, OutboxItem},
     wire::{
         alert::{AlertBody, alert_body},
-        blob, doc,
+        blob, doc, subject,
     },
 };
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
@@ -174,7 +174,8 @@ impl Shop {
             order.live.status = Status::Paid;
             order.live.rev += 1;
         });
-        let subject = format!("task.default.w.{id}.{}", self.seq);
+        let n = u32::try_from(self.seq).unwrap();
+        let subject = subject::task(&CellId::default(), &"w".parse().unwrap(), id, n);
         let headers = vec![("Nats-Expected-Last-Subject-Sequence".into(), "0".into())];
         self.commit.outbox.push(OutboxItem { subject, headers, payload: "{}".into(), log_time: None });
     }

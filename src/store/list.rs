@@ -4,11 +4,12 @@
 //! behind them. Orders that come meanwhile are newer and shift nothing; no order is seen twice or left out.
 
 use super::{
+    conditions::Conditions,
     read::{bytes, id},
     readers::ReadError,
 };
 use crate::{
-    domain::{Order, OrderId, Status, UnixMillis},
+    domain::{Order, OrderId, UnixMillis},
     ports::StoreError,
     wire::{
         FieldError, blob, doc,
@@ -16,7 +17,6 @@ use crate::{
     },
 };
 use rusqlite::{Connection, OptionalExtension, params_from_iter, types::Value};
-use std::collections::BTreeSet;
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -31,8 +31,7 @@ pub enum ListError {
 /// A checked query, as conditions on `orders`.
 #[derive(Debug, PartialEq)]
 pub(super) struct List {
-    sql: String,
-    values: Vec<Value>,
+    asked: Conditions,
     limit: usize,
 }
 
@@ -55,12 +54,9 @@ impl List {
             // Places are known of active orders only, and in memory.
             return Err(FieldError::new("within", "is not for the store"));
         }
-        let mut list = Self {
-            sql: "SELECT id, create_time, state FROM orders WHERE TRUE".into(),
-            values: Vec::new(),
-            limit: page_limit(*limit)?,
-        };
-        list.any_of(status);
+        let limit = page_limit(*limit)?;
+        let mut list = Conditions::new("SELECT id, create_time, state FROM orders WHERE TRUE");
+        list.any_of("status", status.iter().map(|s| s.code()));
         list.when("rider_id = ?", rider.as_ref().map(|r| Value::Text(r.to_string())));
         list.when("warehouse_id = ?", warehouse.as_ref().map(|w| Value::Text(w.to_string())));
         list.when("user_id = ?", user.as_ref().map(|u| Value::Text(u.to_string())));
@@ -74,35 +70,13 @@ impl List {
             list.values.push(Value::Text(order.to_string()));
         }
         // One more than the page holds tells whether there is another.
-        list.sql += &format!(" ORDER BY create_time DESC, id DESC LIMIT {}", list.limit + 1);
-        Ok(list)
-    }
-
-    /// Each status once: the statement's text must not grow with the query's.
-    fn any_of(&mut self, status: &[Status]) {
-        let codes: BTreeSet<u8> = status.iter().map(|s| s.code()).collect();
-        match codes.iter().collect::<Vec<_>>()[..] {
-            [] => {}
-            [code] => self.when("status = ?", Some(Value::Integer((*code).into()))),
-            _ => {
-                let marks = vec!["?"; codes.len()].join(",");
-                self.sql += &format!(" AND status IN ({marks})");
-                self.values.extend(codes.into_iter().map(|code| Value::Integer(code.into())));
-            }
-        }
-    }
-
-    fn when(&mut self, condition: &str, value: Option<Value>) {
-        if let Some(value) = value {
-            self.sql += " AND ";
-            self.sql += condition;
-            self.values.push(value);
-        }
+        list.sql += &format!(" ORDER BY create_time DESC, id DESC LIMIT {}", limit + 1);
+        Ok(Self { asked: list, limit })
     }
 
     pub(super) fn page(&self, connection: &Connection, epoch: u64) -> Result<OrderPage, ReadError> {
-        let mut statement = connection.prepare_cached(&self.sql)?;
-        let mut rows = statement.query(params_from_iter(&self.values))?;
+        let mut statement = connection.prepare_cached(&self.asked.sql)?;
+        let mut rows = statement.query(params_from_iter(&self.asked.values))?;
         let mut orders = Vec::new();
         let mut size = 0;
         let mut last = None;
@@ -150,6 +124,7 @@ fn published(order: &OrderId, head: &[u8], epoch: u64) -> Result<Snapshot, ReadE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Status;
     use crate::{
         ports::Store as _,
         store::{

@@ -10,6 +10,7 @@
 
 mod alerts;
 mod checkpoint;
+mod conditions;
 mod copy;
 mod deltas;
 mod hash;

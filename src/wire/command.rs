@@ -360,11 +360,7 @@ pub fn key_id(by: &Operator, order: &OrderId, verb: &str, key: &str) -> KeyId {
 
 /// Lower-case hex, as keys are named in JSON and in buckets.
 pub fn hex(key: KeyId) -> String {
-    use std::fmt::Write;
-    key.0.iter().fold(String::with_capacity(32), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    super::hex(&key.0)
 }
 
 /// Longest idempotency key, in bytes.

@@ -58,6 +58,15 @@ impl FieldError {
     }
 }
 
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 fn one_line(mut text: String) -> String {
     if text.len() > MAX_ERROR_TEXT {
         text.truncate(text.floor_char_boundary(MAX_ERROR_TEXT));

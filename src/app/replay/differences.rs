@@ -5,7 +5,7 @@ use crate::{
     domain::{CellId, Effect, Order, alert::AlertChange, effect::TimerKind},
     ports::RunningTimer,
     store::{AlertRow, LookError, StoredOrder},
-    wire::{alert::alert_body, blob},
+    wire::{alert::alert_body, blob, hex},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -213,10 +213,6 @@ pub(super) fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] 
         hash.update(part);
     }
     hash.finalize().into()
-}
-
-pub(super) fn hex(hash: &[u8; 32]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 
 use super::{
     OpenLog, Read, ReplayError,
-    differences::{Beside, Detail, compare, digest, first_difference, hex},
+    differences::{Beside, Detail, compare, digest, first_difference},
 };
 use crate::{
     clock::Stopwatch,
     domain::{CellId, Effect, Order, OrderId, cell::Solo},
     ports::LogMark,
     store::Look,
-    wire::{blob, log},
+    wire::{blob, hex, log},
 };
 use serde::Serialize;
 use std::{

@@ -5,7 +5,7 @@ use crate::{
     domain::{
         alert::{AlertChange, AlertKind, Because, Evidence},
         effect::{Effect, TimerKind},
-        eta::{ConstantSpeed, Estimate, Estimator, Known, Path},
+        eta::{ConstantSpeed, Estimate, Estimator, Eta, Known, Path},
         fix::Mark,
         order::{Facts, Live, Order},
         rules::Rules,
@@ -92,7 +92,7 @@ impl Order {
             watch.promise(self, &estimate, at, rules, cause, &mut changes, out);
             watch.warehouse(self, at, rules, cause, &mut changes, out);
             watch.signal(self, at, rules, cause, &mut changes, out);
-            self.tell(&watch, Some(estimate), live.status, rules, !changes.is_empty());
+            self.tell(&watch, estimate.eta, live.status, rules, !changes.is_empty());
         }
         self.watch = Some(watch);
         changes
@@ -188,11 +188,11 @@ impl Order {
     }
 
     /// Puts into the published state what is worth telling.
-    fn tell(&mut self, watch: &Watch, estimate: Option<Estimate>, before: Status, rules: &Rules, alerts: bool) {
+    fn tell(&mut self, watch: &Watch, estimate: Eta, before: Status, rules: &Rules, alerts: bool) {
         let (warehouse, destination) = watch.ride.arrivals();
         let known = self.live.outlook.as_deref();
         let told = known.and_then(|o| o.eta);
-        let new = estimate.map(|e| e.eta).filter(|new| {
+        let new = Some(estimate).filter(|new| {
             told.is_none_or(|old| {
                 before != self.live.status || old.path != new.path || new.p50.since(old.p50).abs() >= rules.pace.tell_ms
             })
