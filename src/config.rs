@@ -3,10 +3,12 @@
 
 pub mod auth;
 mod effective;
+mod origins;
 mod routing;
 
 pub use auth::AuthSettings;
 pub use effective::Change;
+pub use origins::Origins;
 pub use routing::{Routing, RoutingSettings};
 
 use crate::domain::CellId;
@@ -39,6 +41,17 @@ pub struct HttpSettings {
     pub addr: String,
     /// Serve clients without tokens: on loopback only, and only where no keys are configured.
     pub insecure: bool,
+    /// Where pages of other sites load the SockJS client from, in the frame that this server gives them: a path of this
+    /// server or a URL.
+    pub sockjs_client_url: String,
+    /// Serve `/echo`, `/close` and so on, which the SockJS protocol's tests ask for: on loopback only.
+    pub sockjs_test_services: bool,
+    /// Other sites whose pages may use the API, and with a cookie, as `https://shop.example`.
+    pub origins: Vec<String>,
+    /// Sessions that begin in a second, in the long run; twice as many at once.
+    pub admissions_per_s: u32,
+    /// Over how long a time clients are told to go when the node ends; 0: all at once.
+    pub drain_s: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -91,7 +104,15 @@ impl Default for Settings {
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { addr: "127.0.0.1:8080".into(), insecure: false }
+        Self {
+            addr: "127.0.0.1:8080".into(),
+            insecure: false,
+            sockjs_client_url: "https://cdn.jsdelivr.net/npm/sockjs-client@1.6.1/dist/sockjs.min.js".into(),
+            sockjs_test_services: false,
+            origins: Vec::new(),
+            admissions_per_s: 1_000,
+            drain_s: 10,
+        }
     }
 }
 
@@ -117,6 +138,11 @@ pub struct Config {
     pub http: SocketAddr,
     /// Meant to serve without tokens.
     pub insecure: bool,
+    pub sockjs_client_url: String,
+    pub sockjs_test_services: bool,
+    pub origins: Origins,
+    pub admissions_per_s: u32,
+    pub drain: Duration,
     /// Whose tokens are taken; `None` where nobody is configured.
     pub auth: Option<auth::Auth>,
     /// Who is asked for routes; `None` where nobody is.
@@ -144,7 +170,11 @@ impl Settings {
             sources = sources.add_source(config::File::from(file).format(config::FileFormat::Toml));
         }
         let environment = config::Environment::with_prefix(PREFIX).prefix_separator("_").separator("__");
-        let environment = environment.try_parsing(true).list_separator(",").with_list_parse_key("roles");
+        let environment = environment
+            .try_parsing(true)
+            .list_separator(",")
+            .with_list_parse_key("roles")
+            .with_list_parse_key("http.origins");
         let (text, other) = variables(std::env::vars());
         // A secret of digits is no number.
         let verbatim = config::Environment::with_prefix(PREFIX).prefix_separator("_").separator("__");
@@ -173,6 +203,12 @@ impl Settings {
         if self.nats.log_max_mib.is_some_and(|mib| !(1..=MOST_LOG_MIB).contains(&mib)) {
             return Err(bad("nats.log_max_mib", format!("must be 1 to {MOST_LOG_MIB}")));
         }
+        if !(1..=MOST_ADMISSIONS).contains(&self.http.admissions_per_s) {
+            return Err(bad("http.admissions_per_s", format!("must be 1 to {MOST_ADMISSIONS}")));
+        }
+        if self.http.drain_s > MOST_DRAIN_S {
+            return Err(bad("http.drain_s", format!("must be 0 to {MOST_DRAIN_S} seconds")));
+        }
         let seconds = |key, s: u64, most: u64| {
             if (1..=most).contains(&s) {
                 Ok(Duration::from_secs(s))
@@ -180,14 +216,30 @@ impl Settings {
                 Err(bad(key, format!("must be 1 to {most} seconds")))
             }
         };
+        let http: SocketAddr =
+            self.http.addr.parse().map_err(|e| {
+                bad("http.addr", format!("`{}` must be an address as 127.0.0.1:8080: {e}", self.http.addr))
+            })?;
+        if self.http.sockjs_test_services && !http.ip().to_canonical().is_loopback() {
+            return Err(bad("http.sockjs_test_services", format!("only on loopback, which {http} is not")));
+        }
+        let script = &self.http.sockjs_client_url;
+        let is_url = ["/", "http://", "https://"].iter().any(|start| script.starts_with(start));
+        // It stands in quotes in a page.
+        if !is_url || !script.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'<>&".contains(&byte)) {
+            return Err(bad("http.sockjs_client_url", format!("`{script}` must be a URL, or a path of this server")));
+        }
         Ok(Config {
             cell: self.cell.parse().map_err(|e: crate::domain::ids::IdError| bad("cell", e.to_string()))?,
             tracker: has("tracker"),
             bridge: has("bridge"),
-            http: self.http.addr.parse().map_err(|e| {
-                bad("http.addr", format!("`{}` must be an address as 127.0.0.1:8080: {e}", self.http.addr))
-            })?,
+            http,
             insecure: self.http.insecure,
+            sockjs_client_url: self.http.sockjs_client_url,
+            sockjs_test_services: self.http.sockjs_test_services,
+            origins: Origins::parse(&self.http.origins).map_err(|reason| bad("http.origins", reason))?,
+            admissions_per_s: self.http.admissions_per_s,
+            drain: Duration::from_secs(self.http.drain_s),
             auth: self.auth.check()?,
             routing: self.routing.check()?,
             owner_heartbeat: seconds("tracker.heartbeat_s", self.tracker.heartbeat_s, 60)?,
@@ -201,6 +253,12 @@ impl Settings {
 
 /// A PiB: what lies above is a slip, and would not fit the server's figures.
 const MOST_LOG_MIB: u64 = 1 << 30;
+
+/// What lies above is no bound at all.
+const MOST_ADMISSIONS: u32 = 1_000_000;
+
+/// Those who end processes wait for minutes at most.
+const MOST_DRAIN_S: u64 = 300;
 
 /// What a setting's name in the environment begins with.
 const PREFIX: &str = "TRUNKLINE";
@@ -261,6 +319,12 @@ mod tests {
 
         let wrong = Settings { cell: "a.b".into(), ..Settings::default() };
         assert!(wrong.check().unwrap_err().to_string().contains("cell"));
+        let mut open = Settings::default();
+        (open.http.addr, open.http.sockjs_test_services) = ("0.0.0.0:8080".into(), true);
+        assert!(open.check().unwrap_err().to_string().contains("http.sockjs_test_services"));
+        let mut script = Settings::default();
+        script.http.sockjs_client_url = "/x.js\"><script>".into();
+        assert!(script.check().unwrap_err().to_string().contains("http.sockjs_client_url"));
         let alone = Settings { roles: vec!["bridge".into()], ..Settings::default() };
         assert!(alone.check().unwrap_err().to_string().contains("nats.url"));
     }

@@ -36,12 +36,13 @@ label!(
     KindLabel { kind }
 );
 label!(
-    /// Why a connection was closed by the server.
+    /// Why a connection was closed by the server. Why no session began: `rate`, `draining`.
     CloseReason { reason }
 );
 
 label!(
     /// What became of a token: `good`, `malformed`, `signature`, `expired`, `not_yet`, `claim`, `revoked`, `unavailable`.
+    /// What became of a ticket: `made`, `good`, `not_good`, `unavailable`.
     /// What became of a fetch of an issuer's keys: `good`, `failed`.
     /// What became of a question for a route: `taken`, `refused` (by the log's order), `no_route`, `unusable`,
     /// `unreachable`, `unsaid`.
@@ -83,8 +84,13 @@ pub struct Metrics {
     pub connections: Family<Transport, Gauge>,
     pub watched_orders: Gauge,
     pub frames_encoded: Counter,
+    /// Frames that a newer one of their topic replaced, because the client took none.
+    pub frames_conflated: Counter,
     pub frames_delivered: Family<Transport, Counter>,
     pub connections_closed: Family<CloseReason, Counter>,
+    /// By why no session began.
+    pub sessions_refused: Family<CloseReason, Counter>,
+    pub tickets: Family<OutcomeLabel, Counter>,
     pub hub_resyncs: Counter,
     pub hub_confirmations: Counter,
     pub tokens: Family<OutcomeLabel, Counter>,
@@ -174,12 +180,23 @@ impl Default for Metrics {
             connections: register!("connections", "Open client connections", Family::default()),
             watched_orders: register!("watched_orders", "Orders with a local subscriber", Gauge::default()),
             frames_encoded: register!("frames_encoded", "Frames encoded, once per view", Counter::default()),
+            frames_conflated: register!(
+                "frames_conflated",
+                "Waiting frames replaced by newer ones of their topic",
+                Counter::default()
+            ),
             frames_delivered: register!("frames_delivered", "Frames written to clients", Family::default()),
             connections_closed: register!(
                 "connections_closed",
                 "Connections closed by the server, by reason",
                 Family::default()
             ),
+            sessions_refused: register!(
+                "sessions_refused",
+                "Sessions that were told to begin later, by reason",
+                Family::default()
+            ),
+            tickets: register!("tickets", "Tickets made, and what became of those that were shown", Family::default()),
             hub_resyncs: register!(
                 "hub_resyncs",
                 "Times the hub found itself behind an order's owner and read a snapshot",

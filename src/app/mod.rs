@@ -28,7 +28,7 @@ use tracker::Tracker;
 /// How long a start waits for NATS before it says that it can't reach it.
 const NATS_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a stop waits for what is under way.
+/// How long a stop waits for what is under way, once clients have been told to go.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A node can't start.
@@ -168,9 +168,21 @@ impl App {
         self.config = config;
     }
 
-    /// Stops in the direction of the data, so that what was taken in still gets out: no more input, then what is in
-    /// flight to disk and to the updates, then the clients, then NATS.
+    /// Stops at once, with what clients there are cut off. See [`Self::leave`].
     pub async fn stop(self) {
+        let hurry = CancellationToken::new();
+        hurry.cancel();
+        Box::pin(self.leave(hurry)).await;
+    }
+
+    /// Ends in good order. First clients are told to go, in their turn, and served until then by an owner that goes on as ever:
+    /// that takes as long as the settings say, or until there is a `hurry`. Then in the direction of the data, so that what
+    /// was taken in still gets out: no more input, then what is in flight to disk and to the updates, then whoever still
+    /// listens, then NATS.
+    pub async fn leave(self, hurry: CancellationToken) {
+        if let Some(bridge) = &self.bridge {
+            bridge.drain(&hurry).await;
+        }
         let stop = async {
             if let Some(tracker) = self.tracker {
                 tracker.stop().await;
@@ -192,9 +204,17 @@ impl App {
     async fn start_bridge(&mut self, config: &Config) -> Result<(), AppError> {
         let client = connect(&self.nats_url, "trunkline-bridge").await?;
         let js = nats::client::jetstream(&client);
-        let mut options = bridge::Options { heartbeat: config.client_heartbeat, ..bridge::Options::default() };
+        let mut options = bridge::Options {
+            heartbeat: config.client_heartbeat,
+            origins: config.origins.clone(),
+            admissions_per_s: config.admissions_per_s,
+            drain: config.drain,
+            ..bridge::Options::default()
+        };
         options.hub.owner_heartbeat = config.owner_heartbeat;
         options.boards.owner_heartbeat = config.owner_heartbeat;
+        options.sockjs.client_url.clone_from(&config.sockjs_client_url);
+        options.sockjs.test_services = config.sockjs_test_services;
         if let Some(auth) = &config.auth {
             options.expiry_grace = auth.expiry_grace;
         }

@@ -27,6 +27,8 @@ pub(super) struct CellOwner {
     pub cell: CellHandle,
     pub store: Store,
     pub epoch: u64,
+    /// Since when versions mean what they mean now.
+    pub since_epoch: u64,
     /// The owner's own time, in which interest ends.
     pub since: Stopwatch,
 }
@@ -78,20 +80,25 @@ fn listed<T>(page: Result<T, ListError>) -> Reply<T> {
 
 impl ports::Owner for CellOwner {
     fn order(&self, ask: OrderQuery) -> BoxFuture<'static, Reply<Snapshot>> {
-        let Self { cell, store, epoch, .. } = self.clone();
+        let Self { cell, store, epoch, since_epoch, .. } = self.clone();
         let unavailable = self.unavailable();
         Box::pin(async move {
             if let Some(unavailable) = unavailable {
                 return unavailable;
             }
+            let since_epoch = Some(since_epoch);
             match cell.hot().get(&ask.order) {
                 Some(order) => Reply::Ok(Snapshot {
                     epoch,
+                    since_epoch,
                     version: order.version,
                     at_ms: order.at,
                     state: order.document(&ask.order),
                 }),
-                None => reply(store.snapshot(ask, epoch).await),
+                None => {
+                    let found = store.snapshot(ask, epoch).await;
+                    reply(found.map(|found| found.map(|snapshot| Snapshot { since_epoch, ..snapshot })))
+                }
             }
         })
     }

@@ -53,7 +53,7 @@ pub(super) fn orders(hot: &Hot, ask: &ListQuery, epoch: u64) -> Option<Result<Or
         let snapshots = found.into_iter().map(|(order, known)| {
             let state = known.document(&order);
             cursors.push(OrderCursor { created_at: known.live.created_at, order });
-            Snapshot { epoch, version: known.version, at_ms: known.at, state }
+            Snapshot { epoch, since_epoch: None, version: known.version, at_ms: known.at, state }
         });
         let (orders, more) = cut(snapshots, limit);
         let last = orders.len().checked_sub(1).filter(|_| more).and_then(|last| cursors.get(last));

@@ -71,6 +71,7 @@ impl Tracker {
             nats::streams::begin(&js, &id, subject.to_string(), control::first_rules()).await?;
         }
         let epoch = nats::epoch::take(&js, &id).await?;
+        let since_epoch = store.carry_on(epoch, machine_run()).await?;
         let restored = restore(&store).await?;
         let clock = restored.head.clock;
 
@@ -107,7 +108,13 @@ impl Tracker {
             &publish_tasks,
         )
         .await?;
-        let owner = Arc::new(CellOwner { cell: cell.clone(), store: store.clone(), epoch, since: Stopwatch::start() });
+        let owner = Arc::new(CellOwner {
+            cell: cell.clone(),
+            store: store.clone(),
+            epoch,
+            since_epoch,
+            since: Stopwatch::start(),
+        });
 
         let stop = || publish_stop.clone();
         let warming = warm(store.clone(), Arc::clone(cell.hot()), clock);
@@ -219,6 +226,14 @@ impl Beat {
         let options = publish::boards::Options { heartbeat: *every, ..Default::default() };
         tasks.spawn(publish::boards::run(client.clone(), id.clone(), owner.clone(), options, stop.clone()));
     }
+}
+
+/// What must be the same for an owner to carry on where the one before it ended, `None` where that can't be known. The machine's
+/// run: a power cut may take the last of the log and more of the database, unnoticed, and versions that were published
+/// come again with another meaning. And the program: another release may publish the same state in another form.
+fn machine_run() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(format!("{} {}", boot.trim(), env!("CARGO_PKG_VERSION")))
 }
 
 /// What the cell's streams may take.

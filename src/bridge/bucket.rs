@@ -25,7 +25,7 @@ pub struct BucketError {
     pub reason: String,
 }
 
-/// What is done with a bucket. Keys are order ids, or `{id}.{suffix}`.
+/// What is done with a bucket. Keys are order ids, `{id}.{suffix}`, or digests.
 pub trait Bucket: Send + Sync + std::fmt::Debug + 'static {
     /// The value and its revision.
     fn get(&self, key: &str) -> BoxFuture<'static, Result<Option<(u64, Bytes)>, BucketError>>;
@@ -36,8 +36,9 @@ pub trait Bucket: Send + Sync + std::fmt::Debug + 'static {
     fn replace(&self, key: &str, value: Bytes, revision: u64) -> BoxFuture<'static, Result<(), BucketError>>;
     /// Every entry as it stands, then every change; a value that is gone is `None`. Ends with an error or never.
     fn watch(&self) -> BoxStream<'static, Result<(String, Option<Bytes>), BucketError>>;
-    /// Removes the value and its history; with `revision`, only if it is still that one.
-    fn purge(&self, key: &str, revision: Option<u64>) -> BoxFuture<'static, Result<(), BucketError>>;
+    /// Removes the value and its history; with `revision`, only if it is still that one. Whether this removed it: of those who
+    /// purge one revision, one is told so. (Without `revision` it is always true.)
+    fn purge(&self, key: &str, revision: Option<u64>) -> BoxFuture<'static, Result<bool, BucketError>>;
     /// Removes whatever stands under `{key}.…`, with its history.
     fn purge_below(&self, key: &str) -> BoxFuture<'static, Result<(), BucketError>>;
 }
@@ -117,13 +118,13 @@ impl Bucket for NatsBucket {
             .boxed()
     }
 
-    fn purge(&self, key: &str, revision: Option<u64>) -> BoxFuture<'static, Result<(), BucketError>> {
+    fn purge(&self, key: &str, revision: Option<u64>) -> BoxFuture<'static, Result<bool, BucketError>> {
         let (this, key) = (self.clone(), key.to_owned());
         Box::pin(async move {
             match this.store().await?.purge_expect_revision(key, revision).await {
                 // Somebody's newer value stands there: not what was to go.
-                Err(e) if revision.is_some() && e.kind() == kv::UpdateErrorKind::WrongLastRevision => Ok(()),
-                purged => purged.map_err(|e| this.error(e)),
+                Err(e) if revision.is_some() && e.kind() == kv::UpdateErrorKind::WrongLastRevision => Ok(false),
+                purged => purged.map(|()| true).map_err(|e| this.error(e)),
             }
         })
     }
@@ -207,13 +208,14 @@ impl Bucket for MemoryBucket {
         stream::iter(standing).chain(changes).map(Ok).boxed()
     }
 
-    fn purge(&self, key: &str, revision: Option<u64>) -> BoxFuture<'static, Result<(), BucketError>> {
+    fn purge(&self, key: &str, revision: Option<u64>) -> BoxFuture<'static, Result<bool, BucketError>> {
         let entries = &mut self.entries.lock().0;
-        if revision.is_none_or(|r| entries.get(key).is_some_and(|(at, _)| *at == r)) {
+        let purged = revision.is_none_or(|r| entries.get(key).is_some_and(|(at, _)| *at == r));
+        if purged {
             entries.remove(key);
             let _ = self.changes.send((key.to_owned(), None));
         }
-        Box::pin(std::future::ready(Ok(())))
+        Box::pin(std::future::ready(Ok(purged)))
     }
 
     fn purge_below(&self, key: &str) -> BoxFuture<'static, Result<(), BucketError>> {

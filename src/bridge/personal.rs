@@ -89,14 +89,14 @@ impl PersonalData {
     ) -> Result<(), BucketError> {
         let (place, aside) = (order.as_str(), aside(order, key));
         match (written, accepted) {
-            (Written::InPlace(revision, _), false) => self.bucket.purge(place, Some(revision)).await,
-            (Written::Aside(_), false) => self.bucket.purge(&aside, None).await,
+            (Written::InPlace(revision, _), false) => self.bucket.purge(place, Some(revision)).await.map(drop),
+            (Written::Aside(_), false) => self.bucket.purge(&aside, None).await.map(drop),
             (Written::Nothing, false) => Ok(()),
             // Over what was written only: an erasure in between stays one.
             (Written::InPlace(revision, entry), true) => self.bucket.replace(place, settled(entry), revision).await,
             (Written::Aside(entry), true) => {
                 self.bucket.put(place, settled(entry)).await?;
-                self.bucket.purge(&aside, None).await
+                self.bucket.purge(&aside, None).await.map(drop)
             }
             // An earlier try of the same create may have ended between outcome and settling.
             (Written::Nothing, true) => {
@@ -111,7 +111,7 @@ impl PersonalData {
                 if let Some(entry) = self.read(&aside, &bytes) {
                     self.bucket.put(place, settled(entry)).await?;
                 }
-                self.bucket.purge(&aside, None).await
+                self.bucket.purge(&aside, None).await.map(drop)
             }
         }
     }

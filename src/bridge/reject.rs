@@ -6,7 +6,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Request, path::ErrorKind, rejection::PathRejection},
     http::{
         StatusCode,
-        header::{ACCEPT, CONTENT_TYPE},
+        header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER},
         request::Parts,
     },
     middleware::Next,
@@ -45,9 +45,13 @@ impl IntoResponse for Rejection {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_string(&*self.0).unwrap_or_default();
         let mut response = (status, [(CONTENT_TYPE, "application/problem+json")], body).into_response();
-        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) {
+        let retry_after_s = match self.0.retry_after_ms {
+            Some(ms) => Some(ms.div_ceil(1_000)),
             // Within a second or two an election or a restart is through.
-            response.headers_mut().insert("retry-after", axum::http::HeaderValue::from_static("2"));
+            None => matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT).then_some(2),
+        };
+        if let Some(retry_after_s) = retry_after_s {
+            response.headers_mut().insert(RETRY_AFTER, retry_after_s.into());
         }
         response
     }
@@ -69,8 +73,11 @@ pub(super) async fn no_method(request: Request) -> Rejection {
 pub(super) async fn accepts_json(request: Request, next: Next) -> Response {
     let api = request.uri().path().starts_with("/v1/");
     let ranges: Vec<_> = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-    let more: &[&str] =
-        if request.uri().path().ends_with("/route") { &["application/geo+json", "application/gpx+xml"] } else { &[] };
+    let more: &[&str] = match request.uri().path().rsplit('/').next() {
+        Some("route") => &["application/geo+json", "application/gpx+xml"],
+        Some("events") => &["text/event-stream", "text/*"],
+        Some(_) | None => &[],
+    };
     let takes = |range: &str| {
         let mut parts = range.split(';').map(|part| part.trim().to_ascii_lowercase());
         let kind = parts.next().unwrap_or_default();
@@ -210,14 +217,16 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Rejection;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
         let Some(value) = parts.headers.get("if-match") else { return Ok(Self(None)) };
-        let text = value.to_str().unwrap_or_default().trim();
-        let text = text.strip_prefix("W/").unwrap_or(text);
-        let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-        // A number's parser would take a sign as well.
-        let digits = Some(text).filter(|text| text.bytes().all(|b| b.is_ascii_digit())).unwrap_or_default();
-        digits
-            .parse()
-            .map(|rev| Self(Some(rev)))
-            .map_err(|_| Problem::from(FieldError::new("If-Match", "must be one rev in quotes")).into())
+        Ok(Self(Some(rev_of(value.to_str().unwrap_or_default())?)))
     }
+}
+
+/// A rev as `If-Match` says it.
+pub(super) fn rev_of(text: &str) -> Result<u64, FieldError> {
+    let text = text.trim();
+    let text = text.strip_prefix("W/").unwrap_or(text);
+    let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    // A number's parser would take a sign as well.
+    let digits = Some(text).filter(|text| text.bytes().all(|b| b.is_ascii_digit())).unwrap_or_default();
+    digits.parse().map_err(|_| FieldError::new("If-Match", "must be one rev in quotes"))
 }

@@ -24,6 +24,10 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
+/// Bytes that the kernel takes of a connection beyond what it has sent: some tens of frames. A client that doesn't keep up is
+/// then noticed where newer positions replace older ones, and not after megabytes of old ones.
+const NOTSENT_BYTES: u32 = 16 << 10;
+
 /// Why clients aren't served at this address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BindError {
@@ -76,6 +80,8 @@ pub(super) async fn serve(bridge: Arc<Inner>, router: Router, listener: TcpListe
         };
         // Updates are small and late ones are worthless.
         let _ = stream.set_nodelay(true);
+        // Not all platforms have it, and it only helps.
+        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(NOTSENT_BYTES);
         let (router, cancel, timeout) = (router.clone(), bridge.cancel.clone(), bridge.options.header_timeout);
         bridge.tracker.spawn(async move {
             let io = TokioIo::new(Placed { stream, _place: place });
@@ -95,9 +101,16 @@ pub(super) async fn serve(bridge: Arc<Inner>, router: Router, listener: TcpListe
 
 /// A socket that keeps its place until it is dropped, also after an upgrade.
 #[derive(Debug)]
-struct Placed {
+pub(super) struct Placed {
     stream: TcpStream,
     _place: OwnedSemaphorePermit,
+}
+
+impl Placed {
+    /// The socket, for those who share it.
+    pub(super) fn tcp(&self) -> &TcpStream {
+        &self.stream
+    }
 }
 
 impl AsyncRead for Placed {

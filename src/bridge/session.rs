@@ -11,7 +11,7 @@ mod replays;
 #[cfg(test)]
 mod tests;
 
-use super::{hub::Resume, outbox::Beat, replay::Cue};
+use super::{drain::Farewell, hub::Resume, replay::Cue};
 use crate::{
     geo::Bounds,
     ports::TokenError,
@@ -175,7 +175,7 @@ impl Session {
         }
         match &mut self.who {
             Who::Unknown { .. } => {
-                let detail = "the first frame must be `authenticate`, soon";
+                let detail = "the first frame must say who this is, soon";
                 let problem = Problem::new(401, "unauthorized", "Who is asking isn't known").with_field("token");
                 self.turn_away(problem.with_detail(detail))
             }
@@ -186,6 +186,20 @@ impl Session {
             }
             Who::Known { .. } => vec![self.close(Close::TokenExpired)],
         }
+    }
+
+    /// Its name, as `hello` says it.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The node leaves, and this client's turn has come.
+    pub fn on_farewell(&mut self, farewell: Farewell) -> Vec<Action> {
+        if self.closed {
+            return Vec::new();
+        }
+        let reconnect_in_ms = u64::try_from(farewell.reconnect_in.as_millis()).unwrap_or(u64::MAX);
+        vec![Action::Send(Box::new(ServerFrame::GoingAway { reconnect_in_ms })), self.close(Close::GoingAway)]
     }
 
     /// Who it is, once that is known.
@@ -207,23 +221,30 @@ impl Session {
     }
 
     /// A text frame of the client, `now` counted from the session's start.
-    pub fn on_text(&mut self, text: &str, now: Duration) -> Vec<Action> {
+    pub fn on_text(&mut self, text: impl AsRef<[u8]>, now: Duration) -> Vec<Action> {
         if self.closed {
             return Vec::new();
         }
+        let text = text.as_ref();
         if text.len() > self.limits.frame_max_bytes {
             return vec![self.close(Close::FrameTooLarge)];
         }
-        match ClientFrame::parse(text.as_bytes()) {
-            Ok(ClientFrame::Authenticate { token }) => self.authenticate(token, now),
-            Ok(_) if self.who().is_none() => self.turn_away(
-                Problem::new(401, "unauthorized", "Who is asking isn't known")
-                    .with_field("token")
-                    .with_detail("the first frame must be `authenticate`"),
-            ),
+        match ClientFrame::parse(text) {
             Ok(frame) => self.on_frame(frame, now),
             Err(error) => self.bad(None, error.into()),
         }
+    }
+
+    /// A frame of the client, whatever it was said in.
+    pub fn on_frame(&mut self, frame: ClientFrame, now: Duration) -> Vec<Action> {
+        if self.closed {
+            return Vec::new();
+        }
+        if self.who().is_some() || matches!(frame, ClientFrame::Authenticate { .. }) {
+            return self.on_known(frame, now);
+        }
+        let problem = Problem::new(401, "unauthorized", "Who is asking isn't known").with_field("token");
+        self.turn_away(problem.with_detail("the first frame must be `authenticate`"))
     }
 
     /// A binary frame: there are none.
@@ -260,7 +281,7 @@ impl Session {
         self.bad(None, Problem::new(429, "too_fast", "Too many frames").with_field("type"))
     }
 
-    fn on_frame(&mut self, frame: ClientFrame, now: Duration) -> Vec<Action> {
+    fn on_known(&mut self, frame: ClientFrame, now: Duration) -> Vec<Action> {
         match frame {
             ClientFrame::Authenticate { token } => self.authenticate(token, now),
             ClientFrame::Subscribe { topic, .. } | ClientFrame::Unsubscribe { topic } if !self.may_subscribe(now) => {
@@ -356,12 +377,6 @@ impl Session {
     }
 }
 
-/// The heartbeat's frame.
-pub fn heartbeat(beat: Beat) -> ServerFrame {
-    let Beat { orders, unconfirmed, topics, unconfirmed_topics } = beat;
-    ServerFrame::Heartbeat { orders, unconfirmed, topics, unconfirmed_topics }
-}
-
 /// Whether a topic is this one's to follow. Whose an order is shows its state, which the hub has.
 fn is_open_to(who: &Principal, topic: &Topic) -> bool {
     match topic.right().reach(who.role) {
@@ -370,7 +385,7 @@ fn is_open_to(who: &Principal, topic: &Topic) -> bool {
         Reach::Own => match topic {
             Topic::Rider(rider) => who.is(rider.as_str()),
             Topic::Warehouse(warehouse) => who.is(warehouse.as_str()),
-            Topic::Order(_) => true,
+            Topic::Order(_) | Topic::Whole(_) => true,
             Topic::Cell | Topic::Alerts => false,
         },
     }

@@ -223,6 +223,7 @@ fn close(open: &Open, order: &str, value: Option<&[u8]>) {
 mod tests {
     use super::*;
     use crate::bridge::bucket::MemoryBucket;
+    use crate::metrics::Metrics;
 
     fn share(at: i64, expires: i64) -> Share {
         Share { by: "customer.u".into(), created_at_ms: at_ms(at), expires_at_ms: at_ms(expires), revoked: false }
@@ -240,14 +241,14 @@ mod tests {
         let made = shares.make(&order, "s1", share(0, 60_000)).await.unwrap();
         assert_eq!(shares.make(&order, "s1", share(5, 99_000)).await.unwrap(), made);
         assert!(shares.is_live(&order, "s1").await.unwrap() && !shares.is_live(&order, "s2").await.unwrap());
-        let outbox = Arc::new(Outbox::new(10, 1_000));
-        let other = Arc::new(Outbox::new(10, 1_000));
+        let outbox = Arc::new(Outbox::new(1_000, &Metrics::default()));
+        let other = Arc::new(Outbox::new(1_000, &Metrics::default()));
         shares.make(&order, "s2", share(0, 60_000)).await.unwrap();
         shares.register(&order, "s1".into(), &outbox);
         shares.register(&order, "s2".into(), &other);
         assert!(shares.revoke(&order, "s1").await.unwrap() && !shares.revoke(&order, "s9").await.unwrap());
-        tokio::time::timeout(Duration::from_secs(5), outbox.shut()).await.unwrap();
-        assert_eq!(outbox.take().unwrap_err(), Close::Revoked);
+        tokio::time::timeout(Duration::from_secs(5), outbox.ready()).await.unwrap();
+        assert_eq!(outbox.take(1).unwrap_err(), Close::Revoked);
         assert!(!other.is_shut());
         assert!(shares.make(&order, "s1", share(0, 60_000)).await.unwrap().revoked, "it doesn't come back");
         assert!(!shares.is_live(&order, "s1").await.unwrap());

@@ -3,11 +3,12 @@
 //! Two traits, because they fail in different ways: a question has an answer or an error; an update that is lost leaves
 //! no trace here, and only the owner's heartbeat shows it.
 
+use super::directory::Directory;
 use crate::{
     domain::{CellId, OrderId},
     wire::{
         FieldError,
-        alert::{AlertBody, AlertPage, AlertQuery, AlertsQuery},
+        alert::{AlertBody, AlertPage, AlertQuery, AlertsQuery, parse_alert_id},
         query::{
             CellState, Deltas, DeltasQuery, ListQuery, NearRiders, NearestQuery, OrderPage, OrderQuery, PassedPage,
             PassedQuery, Reply, RiderPage, RiderQuery, RiderState, RidersQuery, Snapshot, TrackPage, TrackQuery, what,
@@ -62,52 +63,79 @@ pub trait Updates: Send + Sync + std::fmt::Debug + 'static {
     fn follow(&self, order: &OrderId) -> BoxFuture<'static, Result<UpdateStream, SourceError>>;
 }
 
-/// Both over NATS, for one cell.
+/// Both over NATS: orders of any cell, and all else of one.
 #[derive(Clone, Debug)]
 pub struct NatsSource {
     client: async_nats::Client,
     cell: CellId,
+    directory: Directory,
     timeout: Duration,
 }
 
 impl NatsSource {
     /// `timeout` bounds each question.
-    pub fn new(client: async_nats::Client, cell: CellId, timeout: Duration) -> Self {
-        Self { client, cell, timeout }
+    pub fn new(client: async_nats::Client, (cell, directory): (CellId, Directory), timeout: Duration) -> Self {
+        Self { client, cell, directory, timeout }
     }
 
-    /// A question to the owner; `timeout` bounds it.
+    /// A question to the owner of the node's cell; `timeout` bounds it.
     pub(super) fn ask<Q: Serialize, T: DeserializeOwned + Send + 'static>(
         &self,
-        what: &str,
+        what: &'static str,
         ask: Option<Q>,
     ) -> BoxFuture<'static, Found<T>> {
         let payload = ask.map(|ask| serde_json::to_vec(&ask)).transpose();
-        let (client, subject, timeout) = (self.client.clone(), subject::query(&self.cell, what), self.timeout);
+        let (this, cell) = (self.clone(), self.cell.clone());
         Box::pin(async move {
             let payload = payload.map_err(|e| SourceError::Garbled(e.to_string()))?.unwrap_or_default();
-            let reply = tokio::time::timeout(timeout, client.request(subject, payload.into()))
-                .await
-                .map_err(|_| SourceError::Unreachable(format!("no answer within {timeout:?}")))?
-                .map_err(|e| SourceError::Unreachable(e.to_string()))?;
-            match serde_json::from_slice::<Reply<T>>(&reply.payload) {
-                Ok(Reply::Ok(found)) => Ok(Some(found)),
-                Ok(Reply::NotFound) => Ok(None),
-                Ok(Reply::Unavailable(reason)) => Err(SourceError::Unavailable(reason)),
-                Ok(Reply::BadRequest(error)) => Err(SourceError::Question(error)),
-                Err(e) => Err(SourceError::Garbled(e.to_string())),
-            }
+            this.ask_owner(&cell, what, payload).await
         })
+    }
+
+    /// A question to the owner of an order's cell.
+    fn ask_of<Q: Serialize, T: DeserializeOwned + Send + 'static>(
+        &self,
+        order: OrderId,
+        what: &'static str,
+        ask: Q,
+    ) -> BoxFuture<'static, Found<T>> {
+        let (payload, this) = (serde_json::to_vec(&ask), self.clone());
+        Box::pin(async move {
+            let payload = payload.map_err(|e| SourceError::Garbled(e.to_string()))?;
+            let cell = this.cell_of(&order).await?;
+            this.ask_owner(&cell, what, payload).await
+        })
+    }
+
+    async fn cell_of(&self, order: &OrderId) -> Result<CellId, SourceError> {
+        let cell = tokio::time::timeout(self.timeout, self.directory.cell_of(order)).await;
+        let unreachable = |error: String| SourceError::Unreachable(error);
+        cell.map_err(|_| unreachable("the directory doesn't answer".into()))?.map_err(|e| unreachable(e.to_string()))
+    }
+
+    async fn ask_owner<T: DeserializeOwned>(&self, cell: &CellId, what: &str, payload: Vec<u8>) -> Found<T> {
+        let (client, subject, timeout) = (&self.client, subject::query(cell, what), self.timeout);
+        let reply = tokio::time::timeout(timeout, client.request(subject, payload.into()))
+            .await
+            .map_err(|_| SourceError::Unreachable(format!("no answer within {timeout:?}")))?
+            .map_err(|e| SourceError::Unreachable(e.to_string()))?;
+        match serde_json::from_slice::<Reply<T>>(&reply.payload) {
+            Ok(Reply::Ok(found)) => Ok(Some(found)),
+            Ok(Reply::NotFound) => Ok(None),
+            Ok(Reply::Unavailable(reason)) => Err(SourceError::Unavailable(reason)),
+            Ok(Reply::BadRequest(error)) => Err(SourceError::Question(error)),
+            Err(e) => Err(SourceError::Garbled(e.to_string())),
+        }
     }
 }
 
 impl SnapshotSource for NatsSource {
     fn order(&self, ask: OrderQuery) -> BoxFuture<'static, Found<Snapshot>> {
-        self.ask(what::ORDER, Some(ask))
+        self.ask_of(ask.order.clone(), what::ORDER, ask)
     }
 
     fn deltas(&self, ask: DeltasQuery) -> BoxFuture<'static, Found<Deltas>> {
-        self.ask(what::DELTAS, Some(ask))
+        self.ask_of(ask.order.clone(), what::DELTAS, ask)
     }
 
     fn orders(&self, ask: ListQuery) -> BoxFuture<'static, Found<OrderPage>> {
@@ -115,7 +143,7 @@ impl SnapshotSource for NatsSource {
     }
 
     fn track(&self, ask: TrackQuery) -> BoxFuture<'static, Found<TrackPage>> {
-        self.ask(what::TRACK, Some(ask))
+        self.ask_of(ask.order.clone(), what::TRACK, ask)
     }
 
     fn alerts(&self, ask: AlertsQuery) -> BoxFuture<'static, Found<AlertPage>> {
@@ -123,7 +151,10 @@ impl SnapshotSource for NatsSource {
     }
 
     fn alert(&self, ask: AlertQuery) -> BoxFuture<'static, Found<AlertBody>> {
-        self.ask(what::ALERT, Some(ask))
+        match parse_alert_id(&ask.alert) {
+            Some((order, _)) => self.ask_of(order, what::ALERT, ask),
+            None => self.ask(what::ALERT, Some(ask)),
+        }
     }
 
     fn passed(&self, ask: PassedQuery) -> BoxFuture<'static, Found<PassedPage>> {
@@ -149,7 +180,11 @@ impl SnapshotSource for NatsSource {
 
 impl Updates for NatsSource {
     fn follow(&self, order: &OrderId) -> BoxFuture<'static, Result<UpdateStream, SourceError>> {
-        self.listen(subject::update_order(&self.cell, order))
+        let (this, order) = (self.clone(), order.clone());
+        Box::pin(async move {
+            let cell = this.cell_of(&order).await?;
+            this.listen(subject::update_order(&cell, &order)).await
+        })
     }
 }
 

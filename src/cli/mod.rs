@@ -78,7 +78,7 @@ pub fn main() -> ExitCode {
     };
     let ended = runtime.block_on(async {
         match command {
-            Command::Serve(args) => serve::run(args, log).await,
+            Command::Serve(args) => Box::pin(serve::run(args, log)).await,
             Command::Token(args) => token::run(*args).await,
             Command::Import(args) => import::run(*args).await,
             Command::Simulate(args) => simulate::run(args).await,

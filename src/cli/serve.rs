@@ -8,6 +8,7 @@ use crate::{
 use clap::Args;
 use std::{path::PathBuf, pin::pin, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// Run a node. Settings come from the defaults, the file, the environment (`TRUNKLINE_HTTP__ADDR=…`) and these flags, each
 /// over the one before.
@@ -54,7 +55,8 @@ impl ServeArgs {
     }
 }
 
-/// Runs until it is interrupted; reads the settings again at SIGHUP.
+/// Runs until it is interrupted, then tells its clients to go; a second interruption ends it at once. Reads the settings again at
+/// SIGHUP.
 pub(super) async fn run(args: ServeArgs, log: LogFilter) -> anyhow::Result<ExitCode> {
     let settings = args.settings()?;
     let config = checked(&settings)?;
@@ -73,8 +75,14 @@ pub(super) async fn run(args: ServeArgs, log: LogFilter) -> anyhow::Result<ExitC
             _ = hangup.recv() => node.reload(&args).await,
         }
     }
-    tracing::info!("shutting down");
-    node.app.stop().await;
+    tracing::info!("shutting down; a second signal does so at once");
+    let hurry = CancellationToken::new();
+    let mut leaving = Box::pin(node.app.leave(hurry.clone()));
+    tokio::select! {
+        () = &mut leaving => return Ok(ExitCode::SUCCESS),
+        () = super::interrupted() => hurry.cancel(),
+    }
+    leaving.await;
     Ok(ExitCode::SUCCESS)
 }
 

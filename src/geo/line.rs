@@ -156,16 +156,19 @@ mod tests {
     fn place(from: Point, east_m: f64, north_m: f64) -> Point {
         let lat = from.lat() + north_m / (UNIT_M * 1e7);
         let lon = from.lon() + east_m / (UNIT_M * 1e7 * libm::cos(from.lat().to_radians()));
-        let lon = if lon > 180.0 { lon - 360.0 } else { lon };
-        Point::from_degrees(lat, lon).unwrap()
+        Point::from_degrees(lat, around(lon)).unwrap()
+    }
+
+    /// A longitude that may have gone over the antimeridian, either way.
+    fn around(lon: f64) -> f64 {
+        if lon.abs() > 180.0 { lon - lon.signum() * 360.0 } else { lon }
     }
 
     /// By halving: the globe's own distance to the points of the segment, which is straight in degrees.
     fn by_search(point: Point, a: Point, b: Point) -> f64 {
         let (north, east) = (north_units(a, b), east_units(a, b));
         let at = |t: f64| {
-            let lon = a.lon() + east * t / 1e7;
-            let lon = if lon > 180.0 { lon - 360.0 } else { lon };
+            let lon = around(a.lon() + east * t / 1e7);
             distance_m(point, Point::from_degrees(a.lat() + north * t / 1e7, lon).unwrap())
         };
         let (mut low, mut high) = (0.0, 1.0);

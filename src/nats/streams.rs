@@ -101,13 +101,38 @@ impl From<&Info> for Log {
     }
 }
 
-/// Key-value buckets, which all cells share, and what they say of themselves.
-const BUCKETS: [(&str, &str, Duration); 4] = [
-    (subject::DIRECTORY_BUCKET, "Order id to cell", FOR_EVER),
-    (subject::PERSONAL_BUCKET, "What names a person, by order id", FOR_EVER),
-    (subject::EPOCH_BUCKET, "Owners' epochs, by cell", FOR_EVER),
+/// A key-value bucket, which all cells share, and what it says of itself.
+struct BucketOf {
+    name: &'static str,
+    description: &'static str,
+    max_age: Duration,
+    storage: StorageType,
+    /// At the limit it refuses new values, as all buckets do. `None`: its stream is bounded by the server's storage alone.
+    max_bytes: Option<u64>,
+}
+
+/// Some 40,000 tickets, of which each is in it for a minute at most: more than a cell's clients need to come back in, and too
+/// little to hurt a server's memory whoever makes them.
+const TICKETS_MAX_BYTES: u64 = 16 << 20;
+
+const fn on_disk(name: &'static str, description: &'static str, max_age: Duration) -> BucketOf {
+    BucketOf { name, description, max_age, storage: StorageType::File, max_bytes: None }
+}
+
+const BUCKETS: [BucketOf; 5] = [
+    on_disk(subject::DIRECTORY_BUCKET, "Order id to cell", FOR_EVER),
+    on_disk(subject::PERSONAL_BUCKET, "What names a person, by order id", FOR_EVER),
+    on_disk(subject::EPOCH_BUCKET, "Owners' epochs, by cell", FOR_EVER),
     // A link lives for 30 days at most.
-    (subject::SHARES_BUCKET, "Share links, by order id", Duration::from_secs(31 * 24 * 3_600)),
+    on_disk(subject::SHARES_BUCKET, "Share links, by order id", Duration::from_secs(31 * 24 * 3_600)),
+    // Twice their life, for clocks that differ. Who loses one asks for another: memory will do.
+    BucketOf {
+        name: subject::TICKETS_BUCKET,
+        description: "Tickets that nobody has used yet, by digest",
+        max_age: Duration::from_secs(60),
+        storage: StorageType::Memory,
+        max_bytes: Some(TICKETS_MAX_BYTES),
+    },
 ];
 const FOR_EVER: Duration = Duration::ZERO;
 
@@ -119,7 +144,7 @@ pub struct Name {
     pub shared: bool,
 }
 
-/// All that a cell has in JetStream, its log first.
+/// All that a cell keeps in JetStream, its log first.
 pub fn names(cell: &CellId) -> Vec<Name> {
     let own = [
         subject::log_stream(cell),
@@ -128,7 +153,8 @@ pub fn names(cell: &CellId) -> Vec<Name> {
         subject::dead_stream(cell),
     ];
     let own = own.into_iter().map(|stream| Name { stream, shared: false });
-    own.chain(BUCKETS.map(|(bucket, ..)| Name { stream: subject::bucket_stream(bucket), shared: true })).collect()
+    let kept = BUCKETS.iter().filter(|bucket| bucket.storage == StorageType::File);
+    own.chain(kept.map(|bucket| Name { stream: subject::bucket_stream(bucket.name), shared: true })).collect()
 }
 
 /// Publishes a log's first message, unless it has one: whoever comes second finds the other's.
@@ -179,8 +205,8 @@ pub async fn ensure(js: &Context, cell: &CellId, options: &Options) -> Result<Lo
         DEAD_MAX_AGE,
     );
     ensure_stream(js, dead).await?;
-    for (bucket, description, max_age) in BUCKETS {
-        ensure_bucket(js, (bucket, description, max_age), options).await?;
+    for bucket in &BUCKETS {
+        ensure_bucket(js, bucket, options).await?;
     }
     Ok(Log::from(&log))
 }
@@ -298,20 +324,20 @@ fn refreshed(found: &Config, wanted: &Config) -> Config {
     config
 }
 
-async fn ensure_bucket(
-    js: &Context,
-    (bucket, description, max_age): (&str, &str, Duration),
-    options: &Options,
-) -> Result<(), StreamsError> {
-    if js.get_key_value(bucket).await.is_ok() {
-        return Ok(());
+async fn ensure_bucket(js: &Context, wanted: &BucketOf, options: &Options) -> Result<(), StreamsError> {
+    let BucketOf { name: bucket, description, max_age, storage, max_bytes } = *wanted;
+    if let Ok(found) = js.get_key_value(bucket).await {
+        let config = found.stream.cached_info().config.clone();
+        // Rarely needed, and large.
+        return Box::pin(bound(js, config, max_bytes)).await;
     }
     let config = kv::Config {
         bucket: bucket.to_owned(),
         description: description.to_owned(),
         history: 1,
         max_age,
-        storage: StorageType::File,
+        storage,
+        max_bytes: max_bytes.map_or(-1, bytes),
         num_replicas: options.replicas,
         ..kv::Config::default()
     };
@@ -323,6 +349,14 @@ async fn ensure_bucket(
             Err(_) => Err(StreamsError::Request { stream: format!("of bucket {bucket}"), reason: error.to_string() }),
         },
     }
+}
+
+/// Gives a bucket that has no limit the one that it is to have; an operator's own stays.
+async fn bound(js: &Context, found: Config, max_bytes: Option<u64>) -> Result<(), StreamsError> {
+    let Some(limit) = max_bytes.filter(|_| found.max_bytes <= 0) else { return Ok(()) };
+    let name = found.name.clone();
+    let updated = js.update_stream(Config { max_bytes: bytes(limit), ..found }).await;
+    updated.map(drop).map_err(|e| StreamsError::Request { stream: name, reason: e.to_string() })
 }
 
 #[cfg(test)]

@@ -49,10 +49,11 @@ pub fn mark(path: &Path, cell: &CellId) -> Result<LogMark, CopyError> {
 }
 
 /// Tells a file that nobody has open that its log now counts as created at `created_ns`, nanoseconds since 1970. Only for
-/// a log that is known to be the same: made from a copy of it.
+/// a log that is known to be the same: made from a copy of it. What was published after the copy was made is not in it, so
+/// no owner carries on where another ended.
 pub fn readopt(path: &Path, created_ns: i64) -> Result<(), CopyError> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    connection.execute("UPDATE cell_state SET log_created_ns = ?1", [created_ns])?;
+    connection.execute("UPDATE cell_state SET log_created_ns = ?1, since_epoch = NULL, run = NULL", [created_ns])?;
     connection.close().map_err(|(_, error)| error)?;
     Ok(File::open(path)?.sync_all()?)
 }
@@ -125,6 +126,7 @@ mod tests {
         let (dir, store) = open();
         store.adopt(17).await.unwrap();
         store.commit(Shop::new(5).batch(20)).await.unwrap();
+        assert_eq!(store.carry_on(3, Some("run".into())).await.unwrap(), 3);
         store.close().await.unwrap();
         let (from, to, cell) = (dir.path().join("cell.sqlite"), dir.path().join("copy"), CellId::default());
         let before = copy(&from, &to, &cell).unwrap();
@@ -133,6 +135,8 @@ mod tests {
         assert_eq!(state_hash(&to).unwrap(), state_hash(&from).unwrap());
         let store = store_at(&to);
         store.adopt(99).await.unwrap();
+        let since = store.carry_on(8, Some("run".into())).await.unwrap();
+        assert_eq!(since, 8, "what was published after the copy was made may come again with another meaning");
         store.close().await.unwrap();
         let other = copy(&from, &dir.path().join("other"), &"north".parse().unwrap()).unwrap_err();
         assert!(matches!(other, CopyError::Schema(SchemaError::OtherCell { .. })), "{other}");

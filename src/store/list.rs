@@ -115,6 +115,7 @@ fn published(order: &OrderId, head: &[u8], epoch: u64) -> Result<Snapshot, ReadE
     let state: Order = blob::decode(head).map_err(|source| ReadError::State { order: order.to_string(), source })?;
     Ok(Snapshot {
         epoch,
+        since_epoch: None,
         version: state.version,
         at_ms: state.updated_at,
         state: doc::order(&state.id, &state.facts, &state.live),

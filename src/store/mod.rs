@@ -208,6 +208,13 @@ impl Store {
         self.inner.writer.adopt(created_ns).await
     }
 
+    /// From which epoch on versions have meant what they mean now, for an owner that begins as `epoch` in this `run` of the
+    /// machine: as before if the one before it was in the same run, else from now on.
+    pub async fn carry_on(&self, epoch: u64, run: Option<String>) -> Result<u64, StoreError> {
+        self.inner.writer.carry_on(epoch, run).await?;
+        self.inner.readers.read(read::since_epoch).await
+    }
+
     /// The cell core's own state, and where in the log it stands.
     pub async fn cell(&self) -> Result<CellImage, StoreError> {
         self.inner.readers.read(read::cell).await

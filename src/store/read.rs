@@ -33,6 +33,10 @@ pub(super) fn mark(connection: &Connection) -> Result<Option<LogMark>, ReadError
     Ok(created_ns.map(|created_ns| LogMark { created_ns, cursor, digest }))
 }
 
+pub(super) fn since_epoch(connection: &Connection) -> Result<u64, ReadError> {
+    Ok(connection.query_one("SELECT since_epoch FROM cell_state", [], |row| unsigned(row, 0))?)
+}
+
 pub(super) fn image(connection: &Connection, order: &OrderId) -> Result<Option<OrderImage>, ReadError> {
     let head = connection
         .prepare_cached("SELECT state FROM orders WHERE id = ?1")?

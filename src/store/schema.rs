@@ -25,7 +25,8 @@ pub enum SchemaError {
 }
 
 /// All of them, oldest first.
-pub(super) const MIGRATIONS: &[&str] = &[TABLES, REPORT, ENDED, OUTBOX_AGE, BY_USER, ETA, ALERTS, super::passed::TABLE];
+pub(super) const MIGRATIONS: &[&str] =
+    &[TABLES, REPORT, ENDED, OUTBOX_AGE, BY_USER, ETA, ALERTS, super::passed::TABLE, CARRY_ON];
 
 /// Times are milliseconds since 1970: the cell's unless the name says otherwise. Foreign keys are not declared: every
 /// row comes from one writer that has just written the order, and checking would cost a look-up for each fix.
@@ -125,6 +126,13 @@ CREATE TABLE cell_state (
     cell_time INTEGER NOT NULL,
     head BLOB NOT NULL
 ) STRICT;
+";
+
+/// Not part of the state. From which epoch on versions mean what they mean now, and in which run of the machine (and by which
+/// release of the program) the last owner began.
+const CARRY_ON: &str = "
+ALTER TABLE cell_state ADD COLUMN since_epoch INTEGER;
+ALTER TABLE cell_state ADD COLUMN run TEXT;
 ";
 
 /// Exponents as in ISO 4217; every other currency has two decimals. The amount is a REAL, not text, so that sums and

@@ -358,3 +358,21 @@ fn options_and_files_that_do_not_fit_are_refused() {
     let error = open(&path, Options::default()).unwrap_err();
     assert!(matches!(error, OpenError::Schema(super::SchemaError::Newer { found: 1000, .. })), "{error}");
 }
+
+#[tokio::test]
+async fn an_owner_carries_on_within_a_run_of_its_machine_and_no_further() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cell.sqlite");
+    let began = |epoch: u64, run: Option<&str>| {
+        let (store, run) = (open_at(&path, Options::default()), run.map(str::to_owned));
+        async move { store.carry_on(epoch, run).await.unwrap() }
+    };
+    assert_eq!(began(3, Some("a")).await, 3, "of what was before nothing is known");
+    assert_eq!(began(4, Some("a")).await, 3);
+    assert_eq!(began(6, Some("a")).await, 3);
+    assert_eq!(began(7, Some("b")).await, 7, "another run of the machine");
+    assert_eq!(began(8, Some("b")).await, 7);
+    assert_eq!(began(9, None).await, 9, "not known");
+    assert_eq!(began(10, None).await, 10, "not known is not the same");
+    assert_eq!(began(11, Some("b")).await, 11);
+}

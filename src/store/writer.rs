@@ -40,6 +40,8 @@ enum Task {
     Done(Vec<i64>),
     /// The log's creation time, nanoseconds since 1970.
     Adopt(i64),
+    /// An owner begins: its epoch, and in which run of the machine.
+    CarryOn(u64, Option<String>),
     Close,
 }
 
@@ -100,6 +102,11 @@ impl Writer {
     /// Records the log's creation time, or checks it against the one recorded.
     pub(super) async fn adopt(&self, created_ns: i64) -> Result<(), StoreError> {
         self.chore(Task::Adopt(created_ns)).await
+    }
+
+    /// Records from which epoch on versions mean what they mean now.
+    pub(super) async fn carry_on(&self, epoch: u64, run: Option<String>) -> Result<(), StoreError> {
+        self.chore(Task::CarryOn(epoch, run)).await
     }
 
     /// Writes what is queued, closes the file and ends the thread.
@@ -168,6 +175,7 @@ impl Thread {
             match task {
                 Task::Commit(_) | Task::Done(_) => self.write_group(Job { task, reply, _room: room }),
                 Task::Adopt(created_ns) => drop(reply.send(self.adopt(created_ns))),
+                Task::CarryOn(epoch, run) => drop(reply.send(self.carry_on(epoch, run.as_deref()))),
                 Task::Close => {
                     self.checkpointer.stop();
                     // The last connection to close writes everything back and removes the write-ahead log.
@@ -243,6 +251,17 @@ impl Thread {
             ))),
         }
     }
+
+    fn carry_on(&self, epoch: u64, run: Option<&str>) -> Result<(), StoreError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let epoch = i64::try_from(epoch).map_err(|error| StoreError(error.to_string()))?;
+        // A run that isn't known is none that was before: NULL equals nothing.
+        let sql =
+            "UPDATE cell_state SET since_epoch = iif(since_epoch IS NOT NULL AND run = ?2, since_epoch, ?1), run = ?2";
+        self.connection.execute(sql, (epoch, run)).map(drop).map_err(|error| StoreError(error.to_string()))
+    }
 }
 
 impl Group {
@@ -258,7 +277,7 @@ impl Group {
                 self.rows += ids.len();
                 self.done.append(&mut ids);
             }
-            Task::Adopt(_) | Task::Close => return Some(Job { task, reply, _room: room }),
+            Task::Adopt(_) | Task::CarryOn(..) | Task::Close => return Some(Job { task, reply, _room: room }),
         }
         self.replies.push((reply, room));
         None

@@ -126,6 +126,11 @@ pub enum ServerFrame {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_at_ms: Option<UnixMillis>,
     },
+    /// The node is leaving: the connection is closed next, with 4100. Come again after so long, to wherever the address leads
+    /// then, and resume.
+    GoingAway {
+        reconnect_in_ms: u64,
+    },
     /// The token has expired: the connection is closed after `grace_ms` unless a newer one comes.
     Expired {
         grace_ms: u64,
@@ -133,6 +138,9 @@ pub enum ServerFrame {
     Subscribed {
         topic: String,
         recovery: Recovery,
+        /// With `resumed`: so many deltas follow at once that bring the client to the present; 0 if it was there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        missed: Option<u64>,
     },
     Unsubscribed {
         topic: String,
@@ -199,6 +207,10 @@ pub enum Close {
     Unauthorized,
     /// The share link was revoked.
     Revoked,
+    /// The client asked for what it can't have, in a protocol that says so by closing (STOMP's `ERROR`).
+    Refused,
+    /// The client said that it goes.
+    Done,
 }
 
 impl Close {
@@ -212,6 +224,9 @@ impl Close {
             Self::TokenExpired => 4202,
             Self::Unauthorized => 4203,
             Self::Revoked => 4204,
+            Self::Refused => 4205,
+            // RFC 6455, 7.4.1: a normal closure.
+            Self::Done => 1000,
         }
     }
 
@@ -225,6 +240,8 @@ impl Close {
             Self::TokenExpired => "token_expired",
             Self::Unauthorized => "unauthorized",
             Self::Revoked => "revoked",
+            Self::Refused => "refused",
+            Self::Done => "done",
         }
     }
 }

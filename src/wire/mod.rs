@@ -29,8 +29,10 @@ pub mod subject;
 mod tests;
 pub mod topic;
 pub mod track;
+pub mod tracking;
 pub mod update;
 pub mod view;
+pub mod whole;
 
 /// A payload that doesn't fit: which field, and why. Becomes a problem over HTTP and a dead letter over NATS.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, thiserror::Error)]

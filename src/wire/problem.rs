@@ -30,6 +30,9 @@ pub struct Problem {
     pub if_rev: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_rev: Option<u64>,
+    /// Come again after this time, which is another for each; the header `Retry-After` says it in whole seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }
 
 impl Problem {
@@ -45,12 +48,19 @@ impl Problem {
             allowed: None,
             if_rev: None,
             current_rev: None,
+            retry_after_ms: None,
         }
     }
 
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
+        self
+    }
+
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: std::time::Duration) -> Self {
+        self.retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         self
     }
 
@@ -92,6 +102,7 @@ impl From<RefusalBody> for Problem {
             allowed: refusal.allowed,
             if_rev: refusal.if_rev,
             current_rev: refusal.current_rev,
+            retry_after_ms: None,
         }
     }
 }

@@ -67,6 +67,11 @@ pub struct OrderQuery {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Snapshot {
     pub epoch: u64,
+    /// From this epoch on, versions of this log have meant what they mean now: who has one of an owner since then may resume
+    /// from it. Without it: only from the present one. Between owner and bridge only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    pub since_epoch: Option<u64>,
     pub version: u64,
     /// Cell time of that version.
     #[schema(value_type = Millis)]

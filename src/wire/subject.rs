@@ -193,6 +193,16 @@ pub fn queries(cell: &CellId) -> String {
     format!("query.{cell}.>")
 }
 
+/// `bridge.session.{session}`: what bridges say to the one that holds a client's session.
+pub fn bridge_session(session: &str) -> String {
+    format!("bridge.session.{session}")
+}
+
+/// A bridge asks whether there is another that serves clients. Who is leaving doesn't answer.
+pub fn bridge_alive() -> &'static str {
+    "bridge.alive"
+}
+
 /// The key-value bucket order id → cell.
 pub const DIRECTORY_BUCKET: &str = "directory";
 
@@ -201,6 +211,9 @@ pub const PERSONAL_BUCKET: &str = "personal";
 
 /// The key-value bucket of share links, by order id.
 pub const SHARES_BUCKET: &str = "shares";
+
+/// The key-value bucket of tickets that nobody has used yet, by their digest.
+pub const TICKETS_BUCKET: &str = "tickets";
 
 /// The key-value bucket of owners' epochs, by cell.
 pub const EPOCH_BUCKET: &str = "epoch";
@@ -245,8 +258,8 @@ pub fn outbox_target(subject: &str) -> &str {
 /// Whether an answer may be published on `subject`, which a publisher named. Not on subjects that mean something to us
 /// or to NATS: the owner may publish where the one who asks may not.
 pub fn is_reply(subject: &str) -> bool {
-    const OURS: [&str; 10] =
-        ["order", "warehouse", "rider", "timer", "control", "update", "task", "alert", "query", "dead"];
+    const OURS: [&str; 11] =
+        ["order", "warehouse", "rider", "timer", "control", "update", "task", "alert", "query", "dead", "bridge"];
     let mut tokens = subject.split('.');
     let first = tokens.next().unwrap_or_default();
     let plain =

@@ -108,6 +108,34 @@ pub const FIELDS: &[(&str, [Shown; 5])] = {
     ]
 };
 
+/// Fields that every fix may change, each with its members that come and go. While a client takes nothing, a newer value of
+/// them stands for those before it; everything else that happens to an order is told in its place.
+pub const VOLATILE: &[(&str, &[&str])] = &[
+    ("position", &["accuracy_m", "heading_deg", "speed_mps"]),
+    ("remaining_m", &[]),
+    ("stops_ahead", &[]),
+    ("eta", &[]),
+];
+
+/// Whether a patch changes volatile fields only.
+pub fn is_volatile(patch: &Value) -> bool {
+    patch.as_object().is_some_and(|fields| fields.keys().all(|name| VOLATILE.iter().any(|(field, _)| field == name)))
+}
+
+/// The patch that sets all volatile fields to what `seen` has, whatever they were.
+pub fn volatile(seen: &Value) -> Value {
+    let whole = |(field, members): &(&str, &[&str])| {
+        let mut value = seen.get(field).cloned().unwrap_or_default();
+        if let Value::Object(value) = &mut value {
+            for member in *members {
+                value.entry(*member).or_insert_with(Value::default);
+            }
+        }
+        ((*field).to_owned(), value)
+    };
+    Value::Object(VOLATILE.iter().map(whole).collect())
+}
+
 /// The part of `state` that `view` may see. `personal` is joined first and goes through the same table.
 pub fn project(view: View, state: &Value, personal: Option<&Value>) -> Value {
     let mut seen = Map::new();
@@ -175,6 +203,31 @@ mod tests {
         let sees = |s| project(View::Customer, &s, None).get("position").is_some();
         assert!(sees(state(3, 0)) && sees(state(3, 2)));
         assert!(!sees(state(3, 3)) && !sees(state(2, 0)) && !sees(state(4, 0)));
+    }
+
+    #[test]
+    fn volatile_fields_are_set_whatever_they_were() {
+        let position = |extra: Value| {
+            let mut position = json!({"lat": 1.0, "lon": 2.0, "fix_time_ms": 5});
+            crate::wire::merge::patch(&mut position, &extra);
+            json!({"status": 3, "position": position, "eta": {"p50_ms": 1}})
+        };
+        let states = [
+            json!({"status": 3}),
+            json!({"status": 3, "remaining_m": 7, "stops_ahead": 0}),
+            position(json!({})),
+            position(json!({"heading_deg": 90})),
+            position(json!({"heading_deg": 80, "speed_mps": 3.0, "accuracy_m": 4.0})),
+        ];
+        for before in &states {
+            for after in &states {
+                let mut state = before.clone();
+                crate::wire::merge::patch(&mut state, &volatile(after));
+                assert_eq!(&state, after);
+            }
+        }
+        assert!(is_volatile(&json!({"position": {"lat": 1.0}, "eta": null})));
+        assert!(!is_volatile(&json!({"position": {"lat": 1.0}, "status": 4})) && !is_volatile(&json!(null)));
     }
 
     #[test]

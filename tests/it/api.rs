@@ -119,7 +119,7 @@ async fn the_router_and_the_document_agree() {
     }
     let router = include_str!("../../src/bridge/rest/mod.rs");
     let beside: Vec<_> = router.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-    assert_eq!(beside, ["/v1/ws", "/v1/orders/{order}/{verb}", "/v1/riders/{rider}/{verb}"]);
+    assert_eq!(beside, ["/v1/ws", "/ws/websocket", "/v1/orders/{order}/{verb}", "/v1/riders/{rider}/{verb}"]);
 }
 
 /// Each parameter of a query that the document names is one that its route takes, and no route takes another.

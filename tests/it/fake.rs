@@ -1,5 +1,6 @@
 //! An owner of orders, a log and an update channel in memory, to put under the bridge.
 
+pub use crate::rig::{Beside, Rig};
 use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
 use parking_lot::Mutex;
@@ -8,18 +9,14 @@ use std::{collections::BTreeMap, future::ready, sync::Arc};
 use tokio::sync::mpsc;
 use trunkline::{
     bridge::{
-        Bridge, Options, Ports,
         boards::{
             alerts::AlertMessage,
             source::{AlertStream, BoardSource},
         },
-        bucket::{Bucket, MemoryBucket},
-        gate::Gate,
         publish::{LogError, LogWriter, Message},
         source::{Found, SnapshotSource, SourceError, UpdateStream, Updates},
     },
-    domain::{CellId, OrderId, RiderId, UnixMillis},
-    metrics::Metrics,
+    domain::{OrderId, RiderId, UnixMillis},
     wire::{
         FieldError,
         alert::{AlertBody, AlertPage, AlertQuery, AlertsQuery, parse_alert_id},
@@ -35,6 +32,7 @@ use trunkline::{
 #[derive(Clone, Debug)]
 pub struct Owned {
     pub epoch: u64,
+    pub since_epoch: Option<u64>,
     pub version: u64,
     pub state: Value,
     /// States by version from the first, and the patch that led to each.
@@ -43,7 +41,7 @@ pub struct Owned {
 
 impl Owned {
     pub fn new(state: Value) -> Self {
-        Self { epoch: 1, version: 1, history: vec![(1, state.clone(), state.clone())], state }
+        Self { epoch: 1, since_epoch: None, version: 1, history: vec![(1, state.clone(), state.clone())], state }
     }
 
     /// One version further; gives what the owner publishes.
@@ -74,6 +72,8 @@ struct World {
     answers: Option<mpsc::UnboundedSender<(String, Bytes)>>,
     mode: Mode,
     reads: usize,
+    /// Questions for histories.
+    histories: usize,
     /// Questions for lists and places, as JSON.
     asked: Vec<Value>,
     /// Histories, by order.
@@ -184,6 +184,10 @@ impl Fake {
         self.0.lock().reads
     }
 
+    pub fn histories(&self) -> usize {
+        self.0.lock().histories
+    }
+
     /// Takes the questions for lists and places.
     pub fn asked(&self) -> Vec<Value> {
         std::mem::take(&mut self.0.lock().asked)
@@ -196,55 +200,9 @@ impl Fake {
     pub fn published(&self) -> Vec<Message> {
         self.0.lock().published.clone()
     }
-
-    pub fn bridge(&self, options: Options) -> Rig {
-        self.bridge_with(options, Gate::insecure())
-    }
-
-    pub fn bridge_with(&self, options: Options, gate: Gate) -> Rig {
-        let (directory, personal, shares) = <(MemoryBucket, MemoryBucket, MemoryBucket)>::default();
-        let this = Arc::new(self.clone());
-        let ports = Ports {
-            source: this.clone(),
-            updates: this.clone(),
-            boards: this.clone(),
-            log: this,
-            directory: Arc::new(directory.clone()),
-            personal: Arc::new(personal.clone()),
-            shares: Arc::new(shares.clone()),
-        };
-        let (tracker, cancel, metrics) = Default::default();
-        let metrics: Metrics = metrics;
-        let bridge = Bridge::with_ports(
-            options,
-            gate,
-            ports,
-            CellId::default(),
-            metrics.clone(),
-            tracker,
-            Clone::clone(&cancel),
-        );
-        Rig { bridge, cancel, metrics, directory, personal, shares }
-    }
 }
 
-/// A bridge over the fake.
-pub struct Rig {
-    pub bridge: Bridge,
-    pub cancel: tokio_util::sync::CancellationToken,
-    pub metrics: Metrics,
-    pub directory: MemoryBucket,
-    pub personal: MemoryBucket,
-    pub shares: MemoryBucket,
-}
-
-impl Drop for Rig {
-    fn drop(&mut self) {
-        self.cancel.cancel();
-    }
-}
-
-fn now<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
+pub(crate) fn now<T: Send + 'static>(value: T) -> BoxFuture<'static, T> {
     Box::pin(ready(value))
 }
 
@@ -279,6 +237,7 @@ impl SnapshotSource for Fake {
             let last = world.rows.get(&ask.order).and_then(|rows| rows.last()).map(|row| row.at_ms);
             Ok(world.orders.get(&ask.order).map(|o| Snapshot {
                 epoch: o.epoch,
+                since_epoch: o.since_epoch,
                 version: o.version,
                 at_ms: last.unwrap_or(UnixMillis(1_000 + o.version as i64)),
                 state: o.state.clone(),
@@ -290,7 +249,8 @@ impl SnapshotSource for Fake {
         let world = self.0.clone();
         Box::pin(async move {
             tokio::task::yield_now().await;
-            let world = world.lock();
+            let mut world = world.lock();
+            world.histories += 1;
             let Some(owned) = world.orders.get(&ask.order) else { return Ok(None) };
             let base = owned.history.iter().find(|(version, ..)| *version == ask.since);
             let Some((_, base, _)) = base.cloned() else { return Ok(None) };
@@ -311,7 +271,13 @@ impl SnapshotSource for Fake {
         let asked_for = |o: &&Owned| ask.status.is_empty() || ask.status.iter().any(|s| o.state["status"] == s.code());
         let all = world.orders.values().filter(asked_for);
         let orders = all
-            .map(|o| Snapshot { epoch: o.epoch, version: o.version, at_ms: UnixMillis(0), state: o.state.clone() })
+            .map(|o| Snapshot {
+                epoch: o.epoch,
+                since_epoch: None,
+                version: o.version,
+                at_ms: UnixMillis(0),
+                state: o.state.clone(),
+            })
             .collect();
         now(Ok(Some(OrderPage { orders, next: None })))
     }
@@ -457,13 +423,5 @@ impl LogWriter for Fake {
 
     fn is_connected(&self) -> bool {
         true
-    }
-}
-
-impl Rig {
-    /// A share link as if it had been made over HTTP.
-    pub async fn share(&self, order: &str, id: &str) {
-        let share = json!({id: {"by": "customer.u", "created_at_ms": 0, "expires_at_ms": 4_000_000_000_000_i64}});
-        self.shares.put(order, share.to_string().into()).await.unwrap();
     }
 }

@@ -17,10 +17,11 @@ fn server_frames() {
     let topic = || "order/o1".to_owned();
     let at_ms = UnixMillis(1_700_000_000_000);
     let frames = [
+        ServerFrame::GoingAway { reconnect_in_ms: 730 },
         ServerFrame::Hello { session: "s".into(), view: "customer".into(), heartbeat_ms: 10_000 },
-        ServerFrame::Subscribed { topic: topic(), recovery: Recovery::Fresh },
-        ServerFrame::Subscribed { topic: topic(), recovery: Recovery::Resumed },
-        ServerFrame::Subscribed { topic: topic(), recovery: Recovery::Reset },
+        ServerFrame::Subscribed { topic: topic(), recovery: Recovery::Fresh, missed: None },
+        ServerFrame::Subscribed { topic: topic(), recovery: Recovery::Resumed, missed: Some(2) },
+        ServerFrame::Subscribed { topic: topic(), recovery: Recovery::Reset, missed: None },
         ServerFrame::Unsubscribed { topic: topic() },
         ServerFrame::Snapshot { topic: topic(), epoch: 1, version: 7, at_ms, state: json!({"status": 2}) },
         ServerFrame::Delta { topic: topic(), epoch: 1, from: 7, to: 9, at_ms, patch: json!({"stage": null}) },

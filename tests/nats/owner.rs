@@ -33,10 +33,20 @@ fn given<T: Send + 'static>(reply: Reply<T>) -> BoxFuture<'static, Reply<T>> {
 impl Owner for Fixed {
     fn order(&self, ask: OrderQuery) -> BoxFuture<'static, Reply<Snapshot>> {
         given(match ask.order.as_str() {
-            "large" => {
-                Reply::Ok(Snapshot { epoch: 3, version: 9, at_ms: UnixMillis(5), state: json!("x".repeat(2 << 20)) })
-            }
-            "o1" => Reply::Ok(Snapshot { epoch: 3, version: 9, at_ms: UnixMillis(5), state: json!({"status": 2}) }),
+            "large" => Reply::Ok(Snapshot {
+                epoch: 3,
+                since_epoch: None,
+                version: 9,
+                at_ms: UnixMillis(5),
+                state: json!("x".repeat(2 << 20)),
+            }),
+            "o1" => Reply::Ok(Snapshot {
+                epoch: 3,
+                since_epoch: None,
+                version: 9,
+                at_ms: UnixMillis(5),
+                state: json!({"status": 2}),
+            }),
             _ => Reply::NotFound,
         })
     }

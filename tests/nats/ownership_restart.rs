@@ -51,12 +51,12 @@ async fn versions_go_on_after_a_kill_and_clients_come_back_equal() {
     let version = before["version"].as_u64().unwrap();
     again.reaches("a", version + 1).await;
     let after = web.get("/v1/orders/a").await.ok();
-    // A new owner has a new epoch, and its word is a snapshot; the versions are the order's own.
+    // A new owner has a new epoch; the versions are the order's own, so that what a client has stays good.
     assert!(after["epoch"].as_u64() > before["epoch"].as_u64());
     assert_eq!(after["version"], version + 1);
     for order in ["a", "b", "done"] {
         let seen = &again.orders[order];
-        assert_eq!(seen.recoveries, ["fresh", "reset"], "{order}");
+        assert_eq!(seen.recoveries, ["fresh", "resumed"], "{order}");
         assert_eq!((&seen.state, seen.gaps), (&web.state(order, "customer").await, 0), "{order}");
     }
     let mut same = web.get("/v1/orders/done").await.ok();

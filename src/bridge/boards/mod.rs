@@ -26,6 +26,7 @@ mod stand;
 
 use crate::{
     bridge::{
+        frame::Frame,
         hub::{FollowerId, Hub, HubEnded, Resume},
         outbox::Outbox,
     },
@@ -205,7 +206,7 @@ impl Boards {
                 Topic::Warehouse(_) | Topic::Cell => Desk::Cell,
                 Topic::Alerts => Desk::Alerts,
                 // The hub's.
-                Topic::Order(_) => return Ok(()),
+                Topic::Order(_) | Topic::Whole(_) => return Ok(()),
             },
         };
         loop {
@@ -213,8 +214,7 @@ impl Boards {
                 if let Command::Follow(topic, follower) = command {
                     let problem = Problem::new(503, "too_many_riders", "This node follows all the riders it can");
                     let frame = ServerFrame::Error { topic: Some(topic.to_string()), problem };
-                    let _ =
-                        follower.outbox.refuse(&topic, follower.generation, crate::bridge::hub::frame_of(&frame, None));
+                    let _ = follower.outbox.refuse(&topic, follower.generation, Frame::new(&frame, None));
                 }
                 return Ok(());
             };

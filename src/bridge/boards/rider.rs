@@ -113,6 +113,7 @@ impl RiderBoard {
             ServerFrame::Delta { topic, from, to, at_ms, patch, .. } => (topic, (Some(from), to, at_ms, patch)),
             ServerFrame::Hello { .. }
             | ServerFrame::Authenticated { .. }
+            | ServerFrame::GoingAway { .. }
             | ServerFrame::Expired { .. }
             | ServerFrame::Subscribed { .. }
             | ServerFrame::Unsubscribed { .. }

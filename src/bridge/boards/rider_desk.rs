@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     bridge::{
-        hub::{self, FollowerId, Lens},
-        outbox::Outbox,
+        hub::{self, FollowerId, Lens, Shape},
+        outbox::{Batch, Outbox},
         source::{Found, SourceError, UpdateStream},
     },
     domain::{OrderId, RiderId},
@@ -27,7 +27,6 @@ use bytes::Bytes;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 /// Frames of the orders in hand that wait for the desk. It takes them at once, and begins anew if it couldn't.
-const FRAMES_MAX: usize = 1_024;
 const BYTES_MAX: usize = 4 << 20;
 
 /// An answer to a question.
@@ -68,7 +67,7 @@ impl RiderDesk {
             asking: Asking::new(&inner.options),
             renew_at: Duration::ZERO,
             follower: inner.hub.register(),
-            outbox: Arc::new(Outbox::new(FRAMES_MAX, BYTES_MAX)),
+            outbox: Arc::new(Outbox::new(BYTES_MAX, &inner.metrics)),
             wishes: VecDeque::new(),
             id,
             inner,
@@ -156,9 +155,9 @@ impl RiderDesk {
     }
 
     fn on_frames(&mut self, now: Duration) {
-        let Ok((frames, ended)) = self.outbox.take() else {
+        let Ok(Batch { frames, ended, beat: _ }) = self.outbox.take(usize::MAX) else {
             // More than it could hold: everything anew.
-            self.outbox = Arc::new(Outbox::new(FRAMES_MAX, BYTES_MAX));
+            self.outbox = Arc::new(Outbox::new(BYTES_MAX, &self.inner.metrics));
             self.follower = self.inner.hub.register();
             self.wishes.retain(|wish| matches!(wish, Wish::Leave(_)));
             self.wishes.extend(self.board.orders().cloned().map(Wish::Follow));
@@ -166,7 +165,7 @@ impl RiderDesk {
         };
         let mut all = Heard::default();
         for frame in frames {
-            match serde_json::from_str::<ServerFrame>(&frame.text) {
+            match serde_json::from_slice::<ServerFrame>(&frame.json()) {
                 Ok(frame) => {
                     let heard = self.board.on_frame(frame);
                     all.follow.extend(heard.follow);
@@ -192,7 +191,7 @@ impl RiderDesk {
 
 /// Tells the hub. Dropped while it waits for room, the wish has not been told.
 async fn tell(inner: &Inner, wish: Option<Wish>, follower: FollowerId, outbox: &Arc<Outbox>) {
-    let lens = Lens { view: Board::Rider.view(), datum: Datum::Wgs84 };
+    let lens = Lens { view: Board::Rider.view(), datum: Datum::Wgs84, shape: Shape::Deltas };
     // The desk itself: the trip may be known before the order is, or after it. What it shows is what the order's own state
     // says that this rider has.
     let (role, id) = (Role::Rider, "desk".into());

@@ -8,8 +8,9 @@
 use super::Label;
 use crate::{
     bridge::{
-        hub::{FollowerId, Resume, frame_of},
-        outbox::{Frame, Outbox, Pulse},
+        frame::Frame,
+        hub::{FollowerId, Resume},
+        outbox::{Outbox, Pulse},
     },
     domain::UnixMillis,
     wire::{
@@ -177,12 +178,9 @@ impl Sheet {
             (Some(_), None) => (Recovery::Reset, vec![self.snapshot(label)]),
             (None, None) => (Recovery::Fresh, vec![self.snapshot(label)]),
         };
-        outbox.begin(&label.of, self.version, pulse.clone());
-        let subscribed = label.encode(&ServerFrame::Subscribed { topic: label.text.clone(), recovery });
-        let version = self.version;
-        let taken = outbox.push(subscribed).is_ok()
-            && frames.into_iter().all(|frame| outbox.push_version(&label.of, version, frame).is_ok());
-        if taken {
+        let missed = (recovery == Recovery::Resumed).then_some(frames.len() as u64);
+        let subscribed = label.encode(&ServerFrame::Subscribed { topic: label.text.clone(), recovery, missed });
+        if outbox.begin_with(&label.of, self.version, pulse.clone(), subscribed, frames).is_ok() {
             self.followers.insert(id, Following { outbox, behind: None });
             self.idle_since = None;
         }
@@ -256,7 +254,7 @@ impl Behind {
 impl Label {
     fn encode(&self, frame: &ServerFrame) -> Frame {
         self.metrics.frames_encoded.inc();
-        frame_of(frame, None)
+        Frame::new(frame, None)
     }
 }
 
@@ -279,8 +277,8 @@ mod tests {
 
     impl Client {
         fn read(&mut self, outbox: &Outbox) {
-            for frame in outbox.take().unwrap().0 {
-                match serde_json::from_str(&frame.text).unwrap() {
+            for frame in outbox.take(usize::MAX).unwrap().frames {
+                match serde_json::from_slice(&frame.json()).unwrap() {
                     ServerFrame::Subscribed { recovery, .. } => self.recoveries.push(recovery),
                     ServerFrame::Snapshot { epoch, version, state, .. } => {
                         (self.state, self.at) = (state, Some(Resume { epoch, version }));
@@ -293,6 +291,7 @@ mod tests {
                     }
                     other @ (ServerFrame::Hello { .. }
                     | ServerFrame::Authenticated { .. }
+                    | ServerFrame::GoingAway { .. }
                     | ServerFrame::Expired { .. }
                     | ServerFrame::Unsubscribed { .. }
                     | ServerFrame::Heartbeat { .. }
@@ -328,7 +327,7 @@ mod tests {
             let (label, pulse) = (label(), Arc::new(Pulse::default()));
             let mut sheet = Sheet::new(9, first, UnixMillis(0), BOUNDS);
             let ids = [hub::FollowerId(0), hub::FollowerId(1)];
-            let mut outboxes = [(); 2].map(|()| Arc::new(Outbox::new(6, 1 << 20)));
+            let mut outboxes = [(); 2].map(|()| Arc::new(Outbox::new(1 << 20, &Metrics::default())));
             let mut clients = [Client::default(), Client::default()];
             for n in 0..2 {
                 sheet.add(&label, &pulse, (ids[n], outboxes[n].clone()), None);
@@ -342,7 +341,7 @@ mod tests {
                     1 => sheet.catch_up(&label),
                     2 => {
                         // The connection breaks, what was queued is lost, and the client comes back from where it was.
-                        outboxes[0] = Arc::new(Outbox::new(6, 1 << 20));
+                        outboxes[0] = Arc::new(Outbox::new(1 << 20, &Metrics::default()));
                         sheet.add(&label, &pulse, (ids[0], outboxes[0].clone()), clients[0].at);
                     }
                     _ => {}
@@ -376,7 +375,7 @@ mod tests {
             while sheet.version < 11 {
                 sheet.turn(&label, &json!({"n": sheet.version}), UnixMillis(0));
             }
-            let outbox = Arc::new(Outbox::new(9, 1 << 20));
+            let outbox = Arc::new(Outbox::new(1 << 20, &Metrics::default()));
             let mut client = Client { at: resume, state: json!({"n": 7}), ..Client::default() };
             sheet.add(&label, &pulse, (id, outbox.clone()), resume);
             client.read(&outbox);

@@ -3,7 +3,8 @@
 use super::{BoardOptions, Cut, Follower, Label, sheet::Sheet};
 use crate::{
     bridge::{
-        hub::{FollowerId, frame_of},
+        frame::Frame,
+        hub::FollowerId,
         outbox::{Outbox, Pulse},
     },
     clock,
@@ -59,8 +60,12 @@ impl Stand {
         }
         if self.waiting.contains_key(&follower.id) {
             // One answer per question, so that a client can tell which it is reading: the latest brings the document.
-            let recovery = if follower.resume.is_some() { Recovery::Resumed } else { Recovery::Fresh };
-            self.say(&follower.outbox, &ServerFrame::Subscribed { topic: self.label.text.clone(), recovery });
+            let (recovery, missed) = match follower.resume {
+                Some(_) => (Recovery::Resumed, Some(0)),
+                None => (Recovery::Fresh, None),
+            };
+            let subscribed = ServerFrame::Subscribed { topic: self.label.text.clone(), recovery, missed };
+            self.say(&follower.outbox, &subscribed);
         }
         self.leave(follower.id);
         // Heartbeats don't speak of a topic between question and answer.
@@ -83,7 +88,7 @@ impl Stand {
 
     fn say(&self, outbox: &Outbox, frame: &ServerFrame) {
         // A shut outbox has nobody to tell.
-        let _ = outbox.push(frame_of(frame, None));
+        let _ = outbox.push(Frame::new(frame, None));
     }
 
     pub(super) fn has_waiting(&self) -> bool {
@@ -100,11 +105,11 @@ impl Stand {
         for Follower { id, outbox, cut, resume, generation } in std::mem::take(&mut self.waiting).into_values() {
             let bounds = self.options.sheet();
             let sheet = self.sheets.entry(cut).or_insert_with(|| Sheet::new(epoch(), draw(&cut), at, bounds));
-            if sheet.snapshot(&self.label).text.len() > self.options.snapshot_max_bytes {
+            if sheet.snapshot(&self.label).size() > self.options.snapshot_max_bytes {
                 let problem = Problem::new(413, "too_large", "More than fits into one snapshot: choose a smaller box");
                 let frame =
                     ServerFrame::Error { topic: Some(self.label.text.clone()), problem: problem.with_field("box") };
-                let _ = outbox.refuse(&self.label.of, generation, frame_of(&frame, None));
+                let _ = outbox.refuse(&self.label.of, generation, Frame::new(&frame, None));
                 continue;
             }
             sheet.add(&self.label, &self.pulse, (id, outbox), resume);
@@ -141,7 +146,7 @@ impl Stand {
     /// Refuses all who wait.
     pub(super) fn refuse(&mut self, problem: &Problem) {
         let frame =
-            frame_of(&ServerFrame::Error { topic: Some(self.label.text.clone()), problem: problem.clone() }, None);
+            Frame::new(&ServerFrame::Error { topic: Some(self.label.text.clone()), problem: problem.clone() }, None);
         for follower in std::mem::take(&mut self.waiting).into_values() {
             let _ = follower.outbox.refuse(&self.label.of, follower.generation, frame.clone());
         }
@@ -187,6 +192,7 @@ impl Stand {
 mod tests {
     use super::*;
     use crate::{
+        bridge::outbox::Batch,
         geo::{Bounds, Datum},
         metrics::Metrics,
         wire::topic::Topic,
@@ -201,7 +207,7 @@ mod tests {
     #[test]
     fn who_changes_the_box_all_the_time_leaves_few_behind() {
         let mut stand = Stand::new(Label::new(Topic::Cell, Metrics::default()), BoardOptions::default());
-        let outbox = Arc::new(Outbox::new(1_000, 1 << 20));
+        let outbox = Arc::new(Outbox::new(1 << 20, &Metrics::default()));
         for n in 0..50 {
             stand.follow(follower(&outbox, n), Duration::ZERO);
             stand.admit(UnixMillis(0), |_| json!({}));
@@ -218,18 +224,24 @@ mod tests {
     #[test]
     fn who_asks_again_before_the_answer_gets_an_answer_each_and_one_document() {
         let mut stand = Stand::new(Label::new(Topic::Cell, Metrics::default()), BoardOptions::default());
-        let outbox = Arc::new(Outbox::new(1_000, 1 << 20));
+        let outbox = Arc::new(Outbox::new(1 << 20, &Metrics::default()));
         (0..2).for_each(|n| stand.follow(follower(&outbox, n), Duration::ZERO));
         assert!(!stand.is_impatient(Duration::from_secs(14)) && stand.is_impatient(Duration::from_secs(15)));
         stand.admit(UnixMillis(0), |_| json!({}));
-        let kinds: Vec<_> = outbox.take().unwrap().0.iter().map(|frame| frame.text[..20].to_owned()).collect();
+        let kinds: Vec<_> = outbox
+            .take(usize::MAX)
+            .unwrap()
+            .frames
+            .iter()
+            .map(|frame| String::from_utf8_lossy(&frame.json()[..20]).into_owned())
+            .collect();
         assert_eq!(kinds.iter().filter(|kind| kind.contains("subscribed")).count(), 2);
         assert_eq!(kinds.iter().filter(|kind| kind.contains("snapshot")).count(), 1);
         // Refused: nothing of it is followed, and the connection hears which wish it was.
         stand.unfollow(FollowerId(0), &outbox);
         stand.follow(follower(&outbox, 0), Duration::ZERO);
         stand.refuse(&Problem::new(503, "unavailable", "No"));
-        let (frames, ended) = outbox.take().unwrap();
+        let Batch { frames, ended, beat: _ } = outbox.take(usize::MAX).unwrap();
         assert_eq!((frames.len(), ended), (2, vec![(Topic::Cell, 1)]));
     }
 }

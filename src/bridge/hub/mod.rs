@@ -9,7 +9,6 @@
 //! needs next; [`shard`] is the loop with subscriptions and reads around them.
 
 mod channel;
-pub(crate) use channel::frame_of;
 mod entry;
 mod shard;
 mod watch;
@@ -23,7 +22,7 @@ use crate::{
     domain::OrderId,
     geo::Datum,
     metrics::Metrics,
-    wire::{access::Principal, view::View},
+    wire::{access::Principal, topic::Topic, view::View},
 };
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -91,11 +90,30 @@ impl Default for HubOptions {
     }
 }
 
-/// What one encoding is made for: a role's view, in a datum. (The protocol joins here when there is a second.)
+/// How an order's changes are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// As patches: [`Topic::Order`].
+    Deltas,
+    /// As whole bodies: [`Topic::Whole`].
+    Whole,
+}
+
+impl Shape {
+    pub(crate) fn topic(self, order: OrderId) -> Topic {
+        match self {
+            Self::Deltas => Topic::Order(order),
+            Self::Whole => Topic::Whole(order),
+        }
+    }
+}
+
+/// What one channel is made for: a role's view, in a datum, in a shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lens {
     pub view: View,
     pub datum: Datum,
+    pub shape: Shape,
 }
 
 /// Where a client was when it lost its connection.
@@ -105,7 +123,7 @@ pub struct Resume {
     pub version: u64,
 }
 
-/// A connection, as the hub counts them.
+/// A connection's wish for an order in one shape, as the hub counts them: connections have one for each shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FollowerId(pub(crate) u64);
 
@@ -128,7 +146,7 @@ enum Command {
     /// Follow, or follow anew from the version given.
     Follow { order: OrderId, follower: Follower },
     /// The client doesn't want it any more: say so and stop.
-    Unfollow { order: OrderId, id: FollowerId, outbox: Arc<Outbox> },
+    Unfollow { order: OrderId, shape: Shape, id: FollowerId, outbox: Arc<Outbox> },
     /// The connection is gone.
     Leave { order: OrderId, id: FollowerId },
 }
@@ -177,8 +195,13 @@ impl Hub {
     }
 
     /// Stops following. `Unsubscribed` comes through the outbox, and nothing about the order after it.
-    pub async fn unfollow(&self, order: OrderId, id: FollowerId, outbox: &Arc<Outbox>) -> Result<(), HubEnded> {
-        self.send(Command::Unfollow { order, id, outbox: outbox.clone() }).await
+    pub async fn unfollow(
+        &self,
+        (order, shape): (OrderId, Shape),
+        id: FollowerId,
+        outbox: &Arc<Outbox>,
+    ) -> Result<(), HubEnded> {
+        self.send(Command::Unfollow { order, shape, id, outbox: outbox.clone() }).await
     }
 
     /// The connection is gone.

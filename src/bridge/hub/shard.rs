@@ -56,6 +56,10 @@ enum Done {
 /// as much as a command and there are far more of them.
 const TURN: Turn = Turn { commands: 32, updates: 128 };
 
+/// Questions to histories may make it so many times as many that are in flight: after a restart, clients of all orders come back
+/// within seconds, and one whose question finds no place begins anew.
+const HISTORIES: usize = 8;
+
 /// Places left in this turn.
 #[derive(Clone, Copy)]
 struct Turn {
@@ -155,9 +159,9 @@ impl Shard {
                 }
                 self.want(&order);
             }
-            Command::Unfollow { order, id, outbox } => match self.orders.get_mut(&order) {
-                Some(entry) => entry.watch.unfollow(id, &outbox),
-                None => Watch::new(order, &self.options, self.outside.metrics.clone()).unfollow(id, &outbox),
+            Command::Unfollow { order, shape, id, outbox } => match self.orders.get_mut(&order) {
+                Some(entry) => entry.watch.unfollow(id, shape, &outbox),
+                None => Watch::new(order, &self.options, self.outside.metrics.clone()).unfollow(id, shape, &outbox),
             },
             Command::Leave { order, id } => {
                 if let Some(entry) = self.orders.get_mut(&order) {
@@ -331,7 +335,7 @@ impl Shard {
 
     /// Asks the owner's history for a follower. When too much is in flight, a snapshot does as well.
     fn ask_base(&mut self, order: &OrderId, life: u64, ask: AskBase) {
-        if self.asked.len() >= self.options.reads_max {
+        if self.asked.len() >= self.options.reads_max * HISTORIES {
             if let Some(entry) = self.orders.get_mut(order) {
                 entry.watch.on_base(ask, None);
             }

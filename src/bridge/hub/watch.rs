@@ -9,8 +9,8 @@
 //! for all who wait. A change of them is shown as a snapshot, and nobody resumes over it.
 
 use super::{
-    Follower, FollowerId, HubOptions, Lens, Resume,
-    channel::{Channel, Encoder, Listener, Merged, Reach},
+    Follower, FollowerId, HubOptions, Lens, Resume, Shape,
+    channel::{Changes, Channel, Encoder, Listener, Merged, Reach},
 };
 use crate::{
     bridge::{
@@ -43,10 +43,9 @@ struct Held {
     patch: Value,
 }
 
-/// A question to the owner's history, for one follower.
+/// A question to the owner's history, for all who are at that version: after a bridge's restart those are many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AskBase {
-    pub(super) id: FollowerId,
     pub(super) since: u64,
 }
 
@@ -76,8 +75,8 @@ pub(super) struct Watch {
     personal_changed: Option<u64>,
     /// Followers that wait for the first snapshot, or for the personal data as they are now.
     waiting: BTreeMap<FollowerId, Follower>,
-    /// Followers that wait for the owner's history.
-    asking: BTreeMap<FollowerId, (Follower, u64)>,
+    /// Followers that wait for the owner's history, by the version that they have.
+    asking: BTreeMap<u64, BTreeMap<FollowerId, Follower>>,
 }
 
 impl Watch {
@@ -179,7 +178,7 @@ impl Watch {
             (merged.version, merged.at) = (held.to, held.at);
             withdraw(&self.encoder, &mut self.channels, &merged.state, &owners);
             for channel in self.channels.values_mut() {
-                channel.advance(&self.encoder, merged, Some(held.log_time));
+                channel.advance(&self.encoder, merged, (Changes::One, Some(held.log_time)));
             }
             applied = true;
         }
@@ -191,15 +190,15 @@ impl Watch {
     /// Takes a snapshot, unless it is older than what is here, and the personal data with it. Gives questions to the
     /// owner's history.
     pub(super) fn on_snapshot(&mut self, snapshot: Snapshot, personal: Option<Value>, now: Duration) -> Vec<AskBase> {
-        let Snapshot { epoch, version, at_ms, state } = snapshot;
-        if self.merged.as_ref().is_none_or(|m| (epoch, version) >= (m.epoch, m.version)) {
-            self.take_snapshot(Snapshot { epoch, version, at_ms, state }, &personal, now);
+        if self.merged.as_ref().is_none_or(|m| (snapshot.epoch, snapshot.version) >= (m.epoch, m.version)) {
+            self.take_snapshot(snapshot, &personal, now);
         }
         self.on_personal(personal, now)
     }
 
     fn take_snapshot(&mut self, snapshot: Snapshot, personal: &Option<Value>, now: Duration) {
-        let Snapshot { epoch, version, at_ms, state } = snapshot;
+        let Snapshot { epoch, since_epoch, version, at_ms, state } = snapshot;
+        let since_epoch = since_epoch.unwrap_or(epoch);
         if epoch >= self.goal.0 {
             self.heard = Some(now);
             self.confirmed_until = Some(now + self.confirm_every + self.silence());
@@ -208,11 +207,13 @@ impl Watch {
         // Personal data that differ are shown by themselves, without a version.
         let before = self.merged.take();
         let owners = before.as_ref().map(|m| owners(&m.state)).unwrap_or_default();
+        let one = before.as_ref().is_none_or(|m| version <= m.version + 1);
+        let changes = if one { Changes::One } else { Changes::Several };
         let personal = before.map_or_else(|| personal.clone(), |m| m.personal);
-        let merged = self.merged.insert(Merged { epoch, version, at: at_ms, state, personal });
+        let merged = self.merged.insert(Merged { epoch, since_epoch, version, at: at_ms, state, personal });
         withdraw(&self.encoder, &mut self.channels, &merged.state, &owners);
         for channel in self.channels.values_mut() {
-            channel.advance(&self.encoder, merged, None);
+            channel.advance(&self.encoder, merged, (changes, None));
         }
         self.drain_held();
         self.tick(now);
@@ -227,7 +228,7 @@ impl Watch {
             merged.personal = personal;
             self.personal_changed = Some(merged.version);
             for channel in self.channels.values_mut() {
-                channel.advance(&self.encoder, merged, None);
+                channel.advance(&self.encoder, merged, (Changes::One, None));
             }
         }
         let waiting = std::mem::take(&mut self.waiting);
@@ -236,14 +237,17 @@ impl Watch {
 
     /// Takes a follower, who waits for the state (if there is none yet) and for the personal data.
     pub(super) fn follow(&mut self, follower: Follower) {
-        if self.waiting.contains_key(&follower.id) || self.asking.contains_key(&follower.id) {
+        if self.waiting.contains_key(&follower.id) || self.asking.values().any(|all| all.contains_key(&follower.id)) {
             // One answer per question, so that a client can tell which it is reading: the latest brings the state.
-            let how = if follower.resume.is_some() { Recovery::Resumed } else { Recovery::Fresh };
-            let _ = follower.outbox.push(self.encoder.subscribed(how));
+            let (how, missed) = match follower.resume {
+                Some(_) => (Recovery::Resumed, Some(0)),
+                None => (Recovery::Fresh, None),
+            };
+            let _ = follower.outbox.push(self.encoder.subscribed(follower.lens.shape, how, missed));
         }
         self.remove(follower.id);
         // Heartbeats don't speak of a topic between question and answer.
-        follower.outbox.end(&self.encoder.of);
+        follower.outbox.end(&self.encoder.topic(follower.lens.shape));
         self.waiting.insert(follower.id, follower);
     }
 
@@ -254,9 +258,7 @@ impl Watch {
             return None;
         };
         if !follower.who.may(Right::FollowOrder, &merged.state) {
-            let frame = ServerFrame::Error { topic: Some(self.encoder.topic.clone()), problem: unknown_order("topic") };
-            let frame = self.encoder.encode(&frame, None);
-            let _ = follower.outbox.refuse(&self.encoder.of, follower.generation, frame);
+            self.encoder.refuse(&follower, &unknown_order("topic"));
             return None;
         }
         let (id, lens, resume) = (follower.id, follower.lens, follower.resume);
@@ -268,8 +270,9 @@ impl Watch {
             (Some(_), Reach::Gone) => channel.start(&self.encoder, &self.pulse, add, Recovery::Reset),
             (Some(r), Reach::Here) => channel.resume(&self.encoder, &self.pulse, add, r.version),
             (Some(r), Reach::Ask) => {
-                self.asking.insert(id, (follower, r.version));
-                return Some(AskBase { id, since: r.version });
+                let asked = self.asking.contains_key(&r.version);
+                self.asking.entry(r.version).or_default().insert(id, follower);
+                return (!asked).then_some(AskBase { since: r.version });
             }
         }
         None
@@ -277,11 +280,14 @@ impl Watch {
 
     /// The owner's history as it was asked for, or `None` where it has none.
     pub(super) fn on_base(&mut self, ask: AskBase, history: Option<Deltas>) {
-        // An answer to an earlier question of the same connection is no answer to the present one.
-        if self.asking.get(&ask.id).is_none_or(|(_, since)| *since != ask.since) {
-            return;
+        for follower in self.asking.remove(&ask.since).unwrap_or_default().into_values() {
+            self.bring(follower, ask.since, history.as_ref());
         }
-        let (Some((follower, since)), Some(merged)) = (self.asking.remove(&ask.id), &self.merged) else { return };
+    }
+
+    /// Brings a follower from `since` to where the order is.
+    fn bring(&mut self, follower: Follower, since: u64, history: Option<&Deltas>) {
+        let Some(merged) = &self.merged else { return };
         if !follower.who.may(Right::FollowOrder, &merged.state) {
             // It changed hands meanwhile: the way in says so.
             self.admit(follower);
@@ -293,7 +299,7 @@ impl Watch {
         match (history, reach(channel, merged, resume, self.personal_changed)) {
             (_, Reach::Here) => channel.resume(&self.encoder, &self.pulse, add, since),
             (Some(history), Reach::Ask) if history.epoch == merged.epoch => {
-                channel.resume_from(&self.encoder, &self.pulse, add, (since, &history.base), merged);
+                channel.resume_from(&self.encoder, &self.pulse, add, (since, history), merged);
             }
             (Some(_) | None, Reach::Ask | Reach::Gone) => {
                 channel.start(&self.encoder, &self.pulse, add, Recovery::Reset);
@@ -302,10 +308,11 @@ impl Watch {
     }
 
     /// The client doesn't want it any more.
-    pub(super) fn unfollow(&mut self, id: FollowerId, outbox: &Outbox) {
+    pub(super) fn unfollow(&mut self, id: FollowerId, shape: Shape, outbox: &Outbox) {
         self.remove(id);
-        outbox.end(&self.encoder.of);
-        let frame = ServerFrame::Unsubscribed { topic: self.encoder.topic.clone() };
+        let topic = self.encoder.topic(shape);
+        outbox.end(&topic);
+        let frame = ServerFrame::Unsubscribed { topic: topic.to_string() };
         // A shut outbox has nobody to tell.
         let _ = outbox.push(self.encoder.encode(&frame, None));
     }
@@ -313,7 +320,8 @@ impl Watch {
     /// Takes a connection off the lists.
     pub(super) fn remove(&mut self, id: FollowerId) {
         self.waiting.remove(&id);
-        self.asking.remove(&id);
+        self.asking.values_mut().for_each(|all| drop(all.remove(&id)));
+        self.asking.retain(|_, all| !all.is_empty());
         for channel in self.channels.values_mut() {
             channel.remove(id);
         }
@@ -321,10 +329,8 @@ impl Watch {
 
     /// Refuses all who wait.
     pub(super) fn refuse(&mut self, problem: &Problem) {
-        let frame = ServerFrame::Error { topic: Some(self.encoder.topic.clone()), problem: problem.clone() };
-        let frame = self.encoder.encode(&frame, None);
         for follower in std::mem::take(&mut self.waiting).into_values() {
-            let _ = follower.outbox.refuse(&self.encoder.of, follower.generation, frame.clone());
+            self.encoder.refuse(&follower, problem);
         }
     }
 
@@ -353,7 +359,10 @@ impl Watch {
     /// Takes off the lists whose outbox is shut: its connection is gone, whether it could say so or not.
     pub(super) fn sweep(&mut self) {
         self.waiting.retain(|_, follower| !follower.outbox.is_shut());
-        self.asking.retain(|_, (follower, _)| !follower.outbox.is_shut());
+        for all in self.asking.values_mut() {
+            all.retain(|_, follower| !follower.outbox.is_shut());
+        }
+        self.asking.retain(|_, all| !all.is_empty());
         self.channels.values_mut().for_each(Channel::sweep);
     }
 
@@ -381,14 +390,16 @@ fn withdraw(encoder: &Encoder, channels: &mut HashMap<Lens, Channel>, state: &Va
         return;
     }
     let problem = Problem::new(403, "withdrawn", "The order is another's now").with_field("topic");
-    let frame = encoder.encode(&ServerFrame::Error { topic: Some(encoder.topic.clone()), problem }, None);
-    channels.values_mut().for_each(|channel| channel.withdraw(encoder, state, &frame));
+    channels.values_mut().for_each(|channel| channel.withdraw(encoder, state, &problem));
 }
 
 /// How a client gets from where it was to what the channel shows now.
 fn reach(channel: &Channel, merged: &Merged, resume: Option<Resume>, personal_changed: Option<u64>) -> Reach {
     match resume {
-        Some(r) if r.epoch == merged.epoch && personal_changed.is_none_or(|at| r.version > at) => {
+        Some(r)
+            if (merged.since_epoch..=merged.epoch).contains(&r.epoch)
+                && personal_changed.is_none_or(|at| r.version > at) =>
+        {
             channel.reach(r.version)
         }
         Some(_) | None => Reach::Gone,

@@ -67,7 +67,7 @@ impl PersonalData {
 
     /// After an edit was refused.
     pub async fn withdraw(&self, order: &OrderId, key: KeyId) -> Result<(), BucketError> {
-        self.bucket.purge(&aside(order, key), None).await
+        self.bucket.purge(&aside(order, key), None).await.map(drop)
     }
 
     /// After an edit was accepted as `rev`, which is the same however often it is repeated.
@@ -77,7 +77,7 @@ impl PersonalData {
         if let Some(Entry { data, .. }) = self.read(&aside, &bytes) {
             self.merge(order, key, rev, &data).await?;
         }
-        self.bucket.purge(&aside, None).await
+        self.bucket.purge(&aside, None).await.map(drop)
     }
 
     async fn merge(&self, order: &OrderId, key: KeyId, rev: u64, data: &Personal) -> Result<(), BucketError> {

@@ -66,6 +66,11 @@ impl Replays {
         Self { source, entries: BTreeMap::new(), said: Vec::new(), failed: Vec::new() }
     }
 
+    /// Whether [`Self::ready`] may ever resolve.
+    pub(super) fn are_there(&self) -> bool {
+        !self.entries.is_empty() || !self.said.is_empty()
+    }
+
     /// Does what the client says, whose right it is.
     pub(super) fn cue(&mut self, cue: Cue, (who, lens): (&Arc<Principal>, Lens), now: Duration) {
         match cue {

@@ -3,7 +3,7 @@
 
 use super::player::{Ask, BURST, Opening, PAGE_ROWS, Player, ReplayError};
 use crate::{
-    bridge::hub::Lens,
+    bridge::hub::{Lens, Shape},
     domain::UnixMillis,
     geo::Datum,
     wire::{
@@ -43,7 +43,13 @@ impl Owner {
 
     fn snapshot(&self) -> Snapshot {
         let last = self.rows.last().unwrap();
-        Snapshot { epoch: 1, version: last.version, at_ms: last.at_ms, state: self.whole(last.at_ms) }
+        Snapshot {
+            epoch: 1,
+            since_epoch: None,
+            version: last.version,
+            at_ms: last.at_ms,
+            state: self.whole(last.at_ms),
+        }
     }
 
     fn whole(&self, at: UnixMillis) -> Value {
@@ -94,7 +100,7 @@ fn opening(speed: u32, from: Option<i64>, paused: bool) -> Opening {
         expires_at: None,
         everyone: false,
     };
-    let lens = Lens { view: View::Operations, datum: Datum::Wgs84 };
+    let lens = Lens { view: View::Operations, datum: Datum::Wgs84, shape: Shape::Deltas };
     let from = from.map(UnixMillis);
     Opening { replay: 7, order: "o".parse().unwrap(), who: Arc::new(who), lens, speed, from, paused }
 }

@@ -91,8 +91,7 @@ pub(super) async fn one(
     Path(alert): Path<String>,
     Asked { who, mut params }: Asked,
 ) -> Result<Json<AlertBody>, Rejection> {
-    parts(&alert)?;
-    bridge.permit(&who, Right::ReadAlerts)?;
+    bridge.permit_order(&who, Right::ReadAlerts, &parts(&alert)?.0).await?;
     let datum = take_datum(&mut params)?;
     params.end()?;
     let alert = found(bridge.ports.source.alert(AlertQuery { alert }).await, "alert")?;
@@ -122,7 +121,7 @@ pub(super) async fn acknowledge(
     Payload(payload): Payload,
 ) -> Result<Response, Rejection> {
     let (order, n) = parts(&alert)?;
-    bridge.permit(&who, Right::Acknowledge)?;
+    bridge.permit_order(&who, Right::Acknowledge, &order).await?;
     if !payload.is_empty() {
         let Empty {} = parse_json(&payload)?;
     }

@@ -4,15 +4,12 @@
 //! written, shown to nobody yet ([`crate::bridge::personal`]). Afterwards the outcome settles them.
 //! A try that ends in between changes nothing that a repetition doesn't put right.
 
-use super::{
-    asked::CreateHeaders,
-    commands::{answer, check, id},
-    docs::CommandProblems,
-};
+use super::{asked::CreateHeaders, commands::answer, docs::CommandProblems};
 use crate::{
     bridge::{
         Inner,
         answers::Command,
+        commands::{check, id},
         gate::Asked,
         reject::{Json, Key, Rejection},
     },

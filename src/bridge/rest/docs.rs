@@ -58,6 +58,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
         (name = "alerts", description = "What doesn't go as it should"),
         (name = "shares", description = "Links to one order, for somebody else"),
         (name = "session", description = "The token as a cookie, for pages that can't send headers"),
+        (name = "tickets", description = "A token's stand-in in a URL, good once and for seconds"),
         (name = "cell", description = "The cell as a whole"),
         (name = "node", description = "This process"),
     ),

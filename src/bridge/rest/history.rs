@@ -5,13 +5,13 @@
 
 use super::{
     asked::{DatumParams, OrderPath, PassedParams, TrackParams},
-    commands::id,
     docs::ReadProblems,
     reads::{Answer, found, take_box, take_limit, take_millis},
 };
 use crate::{
     bridge::{
         Inner,
+        commands::id,
         datum::{convert_order, converted},
         gate::{Asked, take_datum},
         params::Params,
@@ -71,7 +71,7 @@ pub(super) async fn track(
     Asked { who, mut params }: Asked,
 ) -> Result<Response, Rejection> {
     let order: OrderId = id("order", &order)?;
-    bridge.permit(&who, Right::ReadTrack)?;
+    bridge.permit_order(&who, Right::ReadTrack, &order).await?;
     let datum = take_datum(&mut params)?;
     let format = match params.take("format") {
         Some(text) => text.parse().map_err(|e: String| FieldError::new("format", e))?,

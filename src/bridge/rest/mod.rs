@@ -5,24 +5,26 @@ mod asked;
 mod commands;
 mod create;
 mod docs;
+mod events;
 mod history;
 mod reads;
 mod route;
 mod session;
 mod shares;
+mod tickets;
+mod updates;
 
 use super::{
-    Inner,
-    health::NotReady,
+    Inner, cors,
     reject::{self, Rejection},
-    ws,
+    sockjs, stomp, ws,
 };
 use crate::wire::problem::Problem;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, State},
     http::header::CONTENT_TYPE,
-    middleware::from_fn,
+    middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -36,6 +38,7 @@ const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 pub(super) fn router(bridge: Arc<Inner>) -> Router {
     let (routes, document) = documented();
     undocumented(routes)
+        .merge(sockjs::routes(&bridge))
         .merge(docs::pages(&document))
         .layer(from_fn(reject::accepts_json))
         .fallback(reject::no_route)
@@ -43,6 +46,7 @@ pub(super) fn router(bridge: Arc<Inner>) -> Router {
         // Bodies are bounded where they are read, with an answer of ours.
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(reject::panicked))
+        .layer(from_fn_with_state(bridge.clone(), cors::cors))
         .with_state(bridge)
 }
 
@@ -51,6 +55,8 @@ fn documented() -> (Router<Arc<Inner>>, utoipa::openapi::OpenApi) {
     let (routes, mut document) = OpenApiRouter::with_openapi(docs::frame())
         .routes(routes!(reads::orders, create::create))
         .routes(routes!(reads::order))
+        .routes(routes!(events::events))
+        .routes(routes!(updates::updates))
         .routes(routes!(history::track))
         .routes(routes!(history::passed))
         .routes(routes!(route::route))
@@ -58,6 +64,7 @@ fn documented() -> (Router<Arc<Inner>>, utoipa::openapi::OpenApi) {
         .routes(routes!(shares::list, shares::make))
         .routes(routes!(shares::revoke))
         .routes(routes!(session::begin, session::end))
+        .routes(routes!(tickets::make))
         .routes(routes!(commands::pay))
         .routes(routes!(commands::cancel))
         .routes(routes!(commands::assign))
@@ -95,6 +102,7 @@ fn documented() -> (Router<Arc<Inner>>, utoipa::openapi::OpenApi) {
 fn undocumented(routes: Router<Arc<Inner>>) -> Router<Arc<Inner>> {
     routes
         .route("/v1/ws", get(ws::upgrade))
+        .route("/ws/websocket", get(stomp::upgrade))
         .route("/v1/orders/{order}/{verb}", get(reads::nothing_below).post(commands::no_order_verb))
         .route("/v1/riders/{rider}/{verb}", post(commands::no_rider_verb))
 }
@@ -110,10 +118,7 @@ async fn healthz() -> &'static str {
 #[utoipa::path(get, path = "/readyz", tag = "node", security(()),
     responses((status = 200, description = "It should", body = String, content_type = "text/plain"), NodeProblems))]
 async fn readyz(State(bridge): State<Arc<Inner>>) -> Result<&'static str, Rejection> {
-    if !bridge.commands.is_connected() {
-        return Err(NotReady("NATS is not connected".into()).into());
-    }
-    bridge.health.check()?;
+    bridge.ready()?;
     Ok("ready\n")
 }
 

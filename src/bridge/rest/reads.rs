@@ -2,15 +2,15 @@
 
 use super::{
     asked::{DatumParams, ListParams, NearestParams, OrderPath, RiderPath, RidersParams},
-    commands::id,
     docs::ReadProblems,
 };
 use crate::{
     bridge::{
         Inner,
+        commands::id,
         datum::{convert_order, convert_place},
-        gate::{Asked, forbidden, take_datum},
-        hub::Lens,
+        gate::{Asked, forbidden, permit_cell, take_datum},
+        hub::{Lens, Shape},
         params::Params,
         reject::{Path, Rejection},
         source::Found,
@@ -45,6 +45,7 @@ pub(super) fn found<T>(found: Found<T>, field: &str) -> Result<T, Rejection> {
 
 /// A snapshot as a lens shows it.
 fn shown(lens: Lens, mut snapshot: Snapshot, personal: Option<&Value>) -> Snapshot {
+    snapshot.since_epoch = None;
     snapshot.state = project(lens.view, &snapshot.state, personal);
     convert_order(&mut snapshot.state, lens.datum);
     snapshot
@@ -64,7 +65,7 @@ pub(super) async fn order(
     Asked { who, mut params }: Asked,
 ) -> Answer<Snapshot> {
     let order: OrderId = id("order", &order)?;
-    let lens = Lens { view: who.role.view(), datum: take_datum(&mut params)? };
+    let lens = Lens { view: who.role.view(), datum: take_datum(&mut params)?, shape: Shape::Deltas };
     params.end()?;
     let snapshot = bridge.order_for(&who, Right::ReadOrder, OrderQuery { order: order.clone() }).await?;
     let personal = bridge.personal.of(&order, &snapshot.state).await?;
@@ -123,7 +124,7 @@ pub(super) fn take_box(params: &mut Params, datum: Datum) -> Result<Option<Area>
 )]
 pub(super) async fn orders(State(bridge): State<Arc<Inner>>, Asked { who, mut params }: Asked) -> Answer<OrderPage> {
     bridge.permit(&who, Right::ListOrders)?;
-    let lens = Lens { view: who.role.view(), datum: take_datum(&mut params)? };
+    let lens = Lens { view: who.role.view(), datum: take_datum(&mut params)?, shape: Shape::Deltas };
     let mut ask = ListQuery {
         status: take_status(&mut params)?,
         rider: params.parse("rider")?,
@@ -211,6 +212,7 @@ pub(super) async fn rider(
 ) -> Answer<RiderState> {
     let rider: RiderId = id("rider", &rider)?;
     bridge.permit_id(&who, Right::ReadRider, "rider", rider.as_str())?;
+    permit_cell(&who, &bridge.cell)?;
     let datum = take_datum(&mut params)?;
     params.end()?;
     let state = found(bridge.ports.source.rider(RiderQuery { rider }).await, "rider")?;

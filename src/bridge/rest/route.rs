@@ -2,12 +2,12 @@
 
 use super::{
     asked::{DatumParams, OrderPath, RouteParams},
-    commands::id,
     docs::ReadProblems,
 };
 use crate::{
     bridge::{
         Inner,
+        commands::id,
         datum::convert_order,
         gate::{Asked, take_datum},
         reject::{Path, Rejection},

@@ -24,7 +24,7 @@ use std::sync::Arc;
 #[utoipa::path(post, path = "/v1/session", tag = "session",
     responses((status = 204, description = "The cookie is set"), ReadProblems))]
 pub(super) async fn begin(State(bridge): State<Arc<Inner>>, headers: HeaderMap) -> Result<Response, Rejection> {
-    let token = gate::presented(&headers, &Method::POST)?;
+    let token = gate::presented(&headers, &Method::POST, &bridge.options.origins)?;
     let token = token.ok_or_else(|| gate::unauthorized("Authorization: Bearer … is what becomes the cookie"))?;
     let who = bridge.admit(&token).await.map_err(Problem::from)?;
     let age_s = gate::left(&who).map_or(0, |left| left.as_secs());

@@ -2,12 +2,12 @@
 
 use super::{
     asked::{CreateHeaders, OrderPath, SharePath},
-    commands::id,
     docs::{CommandProblems, ReadProblems},
 };
 use crate::{
     bridge::{
         Inner,
+        commands::id,
         gate::Asked,
         reject::{Json, Key, Path, Rejection},
         shares::{Share, ShareError},
@@ -123,6 +123,7 @@ pub(super) async fn make(
         return Err(FieldError::new("expires_in_s", format!("must be 1 to {MAX_EXPIRES_IN_S} seconds")).into());
     }
     bridge.order_for(&who, Right::Share, OrderQuery { order: order.clone() }).await?;
+    let cell = bridge.directory.cell_of(&order).await?;
     let Some(signer) = &bridge.gate.signer else { return Err(SignError::NoKey.into()) };
     let by = who.publisher();
     // A customer publishes nothing to the log, so the log's publishers know none: here its whole name is the scope.
@@ -135,7 +136,7 @@ pub(super) async fn make(
             role: Role::Shared,
             // Whoever holds the link can read its claims: nothing in them says who shared it.
             sub: share.clone(),
-            cells: Some([bridge.cell.clone()].into()),
+            cells: Some([cell.clone()].into()),
             order: Some(order.clone()),
             jti: Some(share.clone()),
             not_before: None,

@@ -98,7 +98,7 @@ fn bad_frames_name_the_field_and_close_in_the_end() {
     let last = session.on_binary();
     assert_eq!(last.last(), Some(&Action::Close(Close::BadFrames)));
     assert!(session.on_text(r#"{"type":"ping"}"#, NOW).is_empty() && session.on_tick().is_none());
-    assert_eq!(open().on_text(&" ".repeat(201), NOW), [Action::Close(Close::FrameTooLarge)]);
+    assert_eq!(open().on_text(" ".repeat(201), NOW), [Action::Close(Close::FrameTooLarge)]);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn replays_are_checked_numbered_and_few() {
     let mut now = NOW;
     let mut say = |text: &str| {
         now += S;
-        session.on_text(&format!(r#"{{"type":"replay{text}}}"#), now)
+        session.on_text(format!(r#"{{"type":"replay{text}}}"#), now)
     };
     for (text, expected) in [
         (r#"","replay":1,"order":"a.b""#, "order"),
@@ -221,8 +221,8 @@ proptest! {
             let now = Duration::from_secs(now as u64);
             let order: Topic = format!("order/{id}").parse().unwrap();
             let actions = match step {
-                0 | 1 => session.on_text(&format!(r#"{{"type":"subscribe","topic":"order/{id}"}}"#), now),
-                2 => session.on_text(&format!(r#"{{"type":"unsubscribe","topic":"order/{id}"}}"#), now),
+                0 | 1 => session.on_text(format!(r#"{{"type":"subscribe","topic":"order/{id}"}}"#), now),
+                2 => session.on_text(format!(r#"{{"type":"unsubscribe","topic":"order/{id}"}}"#), now),
                 _ => {
                     // The end of an earlier subscribe says nothing about the last.
                     let last = session.topics.get(&order).copied().unwrap_or(0);

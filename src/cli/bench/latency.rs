@@ -278,6 +278,7 @@ async fn whole(
                     ServerFrame::Error { problem, .. } => anyhow::bail!("{}", problem.title),
                     ServerFrame::Hello { .. }
                     | ServerFrame::Authenticated { .. }
+                    | ServerFrame::GoingAway { .. }
                     | ServerFrame::Expired { .. }
                     | ServerFrame::Subscribed { .. }
                     | ServerFrame::Unsubscribed { .. }

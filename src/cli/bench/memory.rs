@@ -2,20 +2,17 @@
 //! busy before under-reports, since it fills holes that it has, so each figure has a process of its own.
 
 use super::{
-    super::outside::{Http, say},
+    super::outside::say,
     load::{BEGIN, Load, SET_UP, STEP_MS},
-    place::{self, Place},
+    node::Node,
+    place::Place,
 };
-use crate::{clock, nats::server::NatsServer, wire::view::View};
+use crate::{clock, nats::server::NatsServer};
 use anyhow::{Context as _, ensure};
 use futures::{StreamExt, TryStreamExt};
-use std::{net::TcpListener, path::Path, process::Stdio, time::Duration};
-use tokio::process::{Child, Command};
+use std::{path::Path, time::Duration};
 use tokio_util::task::TaskTracker;
 
-const PATIENCE: Duration = Duration::from_secs(60);
-/// For what is still being freed.
-const SETTLE: Duration = Duration::from_secs(2);
 /// Connections opened at once.
 const AT_ONCE: usize = 64;
 /// Fixes of each order: a few minutes under way.
@@ -35,49 +32,6 @@ pub(super) struct MemoryArgs {
 impl Default for MemoryArgs {
     fn default() -> Self {
         Self { orders: 20_000, connections: 5_000 }
-    }
-}
-
-/// A server process of this program.
-#[derive(Debug)]
-struct Node {
-    process: Child,
-    pid: String,
-    http: Http,
-}
-
-impl Node {
-    fn start(nats: &NatsServer, data: &Path, roles: &str) -> anyhow::Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["--log", "warn", "serve", "--insecure", "--roles", roles, "--nats", &nats.url()]);
-        command.args(["--http", &format!("127.0.0.1:{port}"), "--data"]).arg(data);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
-        let process = command.spawn()?;
-        let pid = process.id().context("the server ended at once")?.to_string();
-        let http = Http::new(&format!("http://127.0.0.1:{port}"), View::Operations, PATIENCE)?;
-        Ok(Self { process, pid, http })
-    }
-
-    /// Resident kB, when it has come to rest.
-    async fn rss_kb(&self) -> f64 {
-        tokio::time::sleep(SETTLE).await;
-        place::rss_kb(&self.pid)
-    }
-
-    async fn applied(&self, cursor: u64) -> anyhow::Result<()> {
-        let waiting = async {
-            while self.http.cell().await?.cursor < cursor {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            anyhow::Ok(())
-        };
-        tokio::time::timeout(PATIENCE * 5, waiting).await.context("the log isn't applied in time")?
-    }
-
-    async fn end(mut self) {
-        // It has nothing that anybody needs.
-        let _ = self.process.kill().await;
     }
 }
 

@@ -5,14 +5,20 @@
 //! the load share the machine's cores with what is measured; CPU seconds are printed too, since they suffer less from that.
 
 mod alerts;
+mod fanout;
 mod figures;
 mod ingest;
 mod latency;
 mod load;
 mod memory;
+mod node;
+mod owner;
 mod place;
 mod raw;
 mod scale;
+mod socket;
+mod stalled;
+mod steady;
 
 use super::outside::say;
 use clap::{Args, Subcommand};
@@ -38,6 +44,10 @@ enum What {
     Memory(memory::MemoryArgs),
     /// Many active orders against few: memory of each, ingest rates beside the raw limit, restart.
     Scale(scale::ScaleArgs),
+    /// What a frame to a WebSocket client and an idle connection cost the bridge, beside Nchan and ws.
+    Fanout(fanout::FanoutArgs),
+    /// One client that stops reading: the server's memory, the other clients' time, and what it ends with.
+    Stalled(stalled::StalledArgs),
     /// Alerts on recorded trips and on riders who stand: false ones, missed ones, delays.
     Alerts(alerts::AlertsArgs),
 }
@@ -56,6 +66,8 @@ pub(super) async fn run(BenchArgs { what, dir }: BenchArgs) -> anyhow::Result<Ex
         Some(What::Latency(args)) => Box::pin(latency::run(args, &place()?)).await?,
         Some(What::Memory(args)) => Box::pin(memory::run(args, &place()?)).await?,
         Some(What::Scale(args)) => Box::pin(scale::run(args, &place()?)).await?,
+        Some(What::Fanout(args)) => return judged(Box::pin(fanout::run(args, &place()?)).await?),
+        Some(What::Stalled(args)) => return judged(Box::pin(stalled::run(args, &place()?)).await?),
         // Judged by what is decided, on no place and whatever the build.
         Some(What::Alerts(args)) => alerts::run(&args)?,
         None => {
@@ -66,4 +78,9 @@ pub(super) async fn run(BenchArgs { what, dir }: BenchArgs) -> anyhow::Result<Ex
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Fails where a line says MISSED.
+fn judged(met: bool) -> anyhow::Result<ExitCode> {
+    Ok(if met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -75,7 +75,7 @@ pub(super) async fn run(args: ScaleArgs, place: &Place) -> anyhow::Result<()> {
     let mut sides = [Side::new(few, fixes, place, &tasks).await?, Side::new(orders, fixes, place, &tasks).await?];
     for round in 1..=rounds {
         for side in &mut sides {
-            side.round(round, place).await?;
+            Box::pin(side.round(round, place)).await?;
         }
     }
     let [few, many] = &sides;

@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn states_must_equal_and_operations_versions_too() {
-        let snapshot = Snapshot { epoch: 1, version: 4, at_ms: UnixMillis(0), state: json!({"a": 1}) };
+        let snapshot =
+            Snapshot { epoch: 1, since_epoch: None, version: 4, at_ms: UnixMillis(0), state: json!({"a": 1}) };
         assert!(differences(View::Operations, &followed(4, json!({"a": 1})), &snapshot).is_ok());
         let behind = differences(View::Operations, &followed(3, json!({"a": 1})), &snapshot).unwrap_err();
         assert!(behind.contains("version 3"), "{behind}");

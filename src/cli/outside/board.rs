@@ -148,11 +148,12 @@ impl Board {
         match frame {
             ServerFrame::Hello { .. }
             | ServerFrame::Authenticated { .. }
+            | ServerFrame::GoingAway { .. }
             | ServerFrame::Expired { .. }
             | ServerFrame::Pong { .. }
             | ServerFrame::Unsubscribed { .. }
             | ServerFrame::Replay(_) => Vec::new(),
-            ServerFrame::Subscribed { topic, recovery } => {
+            ServerFrame::Subscribed { topic, recovery, .. } => {
                 self.subscribed(&topic, recovery);
                 Vec::new()
             }
@@ -304,7 +305,7 @@ mod tests {
         let mut board = Board::default();
         board.follow("o1".parse().unwrap()).unwrap();
         assert!(board.follow("o1".parse().unwrap()).is_none());
-        board.take(ServerFrame::Subscribed { topic: topic(), recovery: Recovery::Fresh });
+        board.take(ServerFrame::Subscribed { topic: topic(), recovery: Recovery::Fresh, missed: None });
         board.take(snapshot(3, json!({"status": 1, "x": 1})));
         board
     }
@@ -331,7 +332,7 @@ mod tests {
         assert_eq!(asked, [ClientFrame::Subscribe { topic: topic(), version: Some(3), epoch: Some(1), bounds: None }]);
         // What follows before the server has answered says nothing new.
         assert!(board.take(delta(5, 6, json!({}))).is_empty());
-        board.take(ServerFrame::Subscribed { topic: topic(), recovery: Recovery::Resumed });
+        board.take(ServerFrame::Subscribed { topic: topic(), recovery: Recovery::Resumed, missed: Some(1) });
         for n in 3..6 {
             board.take(delta(n, n + 1, json!({"x": n})));
         }
@@ -353,7 +354,7 @@ mod tests {
         assert_eq!(board.take(beat(4)).len(), 1);
         // Once asked, the next heartbeat doesn't ask again.
         assert!(board.take(beat(4)).is_empty());
-        board.take(ServerFrame::Subscribed { topic: topic(), recovery: Recovery::Reset });
+        board.take(ServerFrame::Subscribed { topic: topic(), recovery: Recovery::Reset, missed: None });
         board.take(snapshot(4, json!({"status": 4})));
         let FollowTally { gaps, repeats, healed, resets, .. } = board.tally;
         assert_eq!((gaps, repeats, healed, resets), (0, 1, 1, 1));
