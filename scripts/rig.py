@@ -55,12 +55,13 @@ def until(seconds, what, condition, pause=0.05):
 class Child:
     """A process in a group of its own."""
 
-    def __init__(self, name, command, log, folder):
+    def __init__(self, name, command, log, folder, settings=None):
         self.name, self.log = name, log
         with open(log, "ab") as out:
             self.process = subprocess.Popen(
                 [str(part) for part in command],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=folder, start_new_session=True,
+                env={**os.environ, **(settings or {})},
             )
 
     def alive(self):
@@ -128,8 +129,8 @@ class Rig:
     def db(self):
         return self.data / "cells" / f"{CELL}.sqlite"
 
-    def child(self, name, command, folder=ROOT):
-        child = Child(name, command, self.folder / f"{name}.log", folder)
+    def child(self, name, command, folder=ROOT, settings=None):
+        child = Child(name, command, self.folder / f"{name}.log", folder, settings)
         self.children.append(child)
         return child
 
@@ -156,11 +157,13 @@ class Rig:
         until(20, "nats-server's greeting", speaks)
         return child
 
-    def start_server(self, wait=True):
-        """Starts `trunkline serve` against the run's nats-server; returns it and the seconds to ready."""
+    def start_server(self, wait=True, settings=None):
+        """Starts `trunkline serve` against the run's nats-server; returns it and the seconds to ready. `settings`: of the
+        environment; where they name no keys, everybody is believed."""
         address = f"127.0.0.1:{self.http_port}"
-        command = [self.trunkline, "serve", "--insecure", "--http", address, "--nats", self.nats_url, "--data", self.data]
-        child = self.child("server", command)
+        guarded = any(name.startswith("TRUNKLINE_AUTH__") for name in settings or {})
+        command = [self.trunkline, "serve", *([] if guarded else ["--insecure"]), "--http", address]
+        child = self.child("server", [*command, "--nats", self.nats_url, "--data", self.data], settings=settings)
         return child, self.await_ready(child) if wait else 0.0
 
     def await_ready(self, child, seconds=30):
