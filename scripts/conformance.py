@@ -101,17 +101,23 @@ class World:
             raise Failed(f"POST {path}: {status} {answer}")
         return answer
 
-    def order(self, upto="created", **who):
+    def read(self, order):
+        """The order's snapshot as operations see it."""
+        return self.call("GET", f"/v1/orders/{order.id}")[1]
+
+    def pay(self, order):
+        return self.does(f"/v1/orders/{order.id}/pay")
+
+    def order(self, upto="created"):
         """A new order, `created`, `paid` or `delivering`, with a user, a warehouse and a rider of its own."""
-        order = Order(self.name("o"), who.get("user") or self.name("u"), who.get("warehouse") or self.name("w"),
-                      who.get("rider") or self.name("r"))
+        order = Order(*map(self.name, "ouwr"))
         self.does("/v1/orders", {
             "id": order.id, "user_id": order.user, "amount_minor": 4200, "currency": "CNY", "items": 3,
             "warehouse": {"id": order.warehouse, "name": "North", "lat": 31.2, "lon": 121.4},
             "destination": {"lat": 31.21, "lon": 121.45},
         })
         if upto in ("paid", "delivering"):
-            self.does(f"/v1/orders/{order.id}/pay")
+            self.pay(order)
         if upto == "delivering":
             self.does(f"/v1/orders/{order.id}/assign", {"rider": order.rider})
             self.does(f"/v1/warehouses/{order.warehouse}/orders/{order.id}/stages/packed")

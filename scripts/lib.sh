@@ -25,6 +25,9 @@ absolute() {
     case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s\n' "$PWD/$1" ;; esac
 }
 
+# have_node: whether there is Node 20 or newer, with npm.
+have_node() { have node && have npm && [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ]; }
+
 require() {
     local tool
     for tool in "$@"; do have "$tool" || fail "$tool is needed and isn't on PATH"; done

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     domain::{
-        Effect, OrderId, OrderInput, Rules, UnixMillis,
+        CellId, Effect, OrderId, OrderInput, Rules, UnixMillis,
         cell::{Entry, Solo},
         effect::{Revision, Row, RowFix},
         testing,
@@ -12,7 +12,7 @@ use crate::{
         answer::Outcome,
         blob,
         log::{Batch, Received},
-        merge,
+        merge, subject,
         update::Update,
     },
 };
@@ -225,7 +225,7 @@ async fn a_poisonous_input_is_set_aside_and_the_rest_goes_on() {
         }
         let dead: Vec<_> = tables.outbox.iter().map(|o| o.subject.clone()).collect();
         for seq in &poison {
-            assert!(dead.contains(&format!("dead.default.{seq}")), "{seq} is no dead letter");
+            assert!(dead.contains(&subject::dead(&CellId::default(), *seq)), "{seq} is no dead letter");
         }
         assert_eq!(metrics.order_actor_restarts.get(), 2 * poison.len() as u64);
         let answers: Vec<_> = heard.0.lock().iter().flat_map(|a| a.answers.clone()).collect();

@@ -125,7 +125,7 @@ pub(super) async fn stage(
     bridge.permit_id(who, Right::Stage, "warehouse", warehouse.as_str())?;
     let stage = stage.parse::<Stage>().map_err(|e| FieldError::new("stage", e))?;
     let order: OrderId = id("order", order)?;
-    let cell = bridge.directory.cell_of(&order).await?;
+    let cell = bridge.ports.directory.cell_of(&order).await?;
     permit_cell(who, &cell)?;
     let publisher = publisher_name(&Operator::warehouse(&warehouse));
     let of = Some(OrderId::clone(&order));

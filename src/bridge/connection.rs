@@ -110,45 +110,51 @@ impl Connection {
         topic: Topic,
         resume: Option<Resume>,
     ) -> Result<Vec<Frame>, Rejection> {
-        let closed = |close: Close| Problem::new(503, "closed", "The session ended").with_detail(close.reason());
-        self.authenticated(Ok(who)).await.map_err(closed)?;
+        self.authenticated(Ok(who)).await.map_err(ended)?;
         let (version, epoch) = (resume.map(|r| r.version), resume.map(|r| r.epoch));
         let subscribe = ClientFrame::Subscribe { topic: topic.to_string(), version, epoch, bounds: None };
         let actions = self.session.on_frame(subscribe, self.since.elapsed());
-        self.perform_all(actions).await.map_err(closed)?;
+        self.perform_all(actions).await.map_err(ended)?;
         let mut frames = Vec::new();
         let is_answer = |frame: &Frame| matches!(frame.about(), About::Subscribed { .. } | About::Error { .. });
-        self.gather(
-            self.bridge.options.answer_timeout.max(self.bridge.options.hub.patience * 2),
-            &mut frames,
-            is_answer,
-        )
-        .await;
+        let patience = self.bridge.options.answer_timeout.max(self.bridge.options.hub.patience * 2);
+        self.gather(patience, &mut frames, is_answer).await.map_err(ended)?;
         for frame in &frames {
             if let About::Error { problem, .. } = frame.about() {
                 return Err(Rejection(problem.clone()));
             }
         }
-        if frames.iter().any(is_answer) { Ok(frames) } else { Err(closed(Close::GoingAway).into()) }
+        if frames.iter().any(is_answer) { Ok(frames) } else { Err(ended(Close::GoingAway).into()) }
     }
 
-    /// Adds what is queued to `frames`, until there is one that is `wanted`, the time is over or the session ends.
-    pub(super) async fn gather(&mut self, wait: Duration, frames: &mut Vec<Frame>, wanted: impl Fn(&Frame) -> bool) {
+    /// Adds what is queued to `frames`, until there is one that is `wanted` or the time is over; or why the session ended.
+    pub(super) async fn gather(
+        &mut self,
+        wait: Duration,
+        frames: &mut Vec<Frame>,
+        wanted: impl Fn(&Frame) -> bool,
+    ) -> Result<(), Close> {
         let (outbox, cancel) = (self.outbox.clone(), self.bridge.cancel.clone());
-        let gather = async {
-            loop {
-                outbox.ready().await;
-                let Ok(more) = self.take(usize::MAX) else { break };
-                frames.extend(more);
-                if frames.iter().any(&wanted) {
-                    break;
+        let until = self.since.elapsed() + wait;
+        loop {
+            let next = self.session.due().map_or(until, |due| due.min(until));
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                () = outbox.ready() => {
+                    frames.extend(self.take(usize::MAX)?);
+                    if frames.iter().any(&wanted) {
+                        return Ok(());
+                    }
+                }
+                () = tokio::time::sleep(next.saturating_sub(self.since.elapsed())) => {
+                    let now = self.since.elapsed();
+                    let actions = self.session.on_due(now);
+                    self.perform_all(actions).await?;
+                    if now >= until {
+                        return Ok(());
+                    }
                 }
             }
-        };
-        tokio::select! {
-            () = gather => {}
-            () = cancel.cancelled() => {}
-            () = tokio::time::sleep(wait) => {}
         }
     }
 
@@ -173,18 +179,17 @@ impl Connection {
             Action::Follow { topic, resume, generation, bounds } => {
                 let Some(who) = self.session.who().cloned() else { return Ok(()) };
                 let (bridge, outbox) = (&self.bridge, self.outbox.clone());
-                let permitted = match topic {
-                    // Of whatever cell; whether that is the follower's shows the order's state.
-                    Topic::Order(_) | Topic::Whole(_) => gate::permit_role(&who, topic.right()),
-                    Topic::Rider(_) | Topic::Warehouse(_) | Topic::Cell | Topic::Alerts => {
-                        bridge.permit(&who, topic.right())
-                    }
+                let order = of_order(&topic);
+                // An order is of whatever cell; whether that is the follower's shows its state.
+                let permitted = match order {
+                    Some(_) => gate::permit_role(&who, topic.right()),
+                    None => bridge.permit(&who, topic.right()),
                 };
                 if let Err(Rejection(problem)) = permitted {
                     let problem = *problem;
                     let frame = Frame::new(&ServerFrame::Error { topic: Some(topic.to_string()), problem }, None);
                     let _ = outbox.refuse(&topic, generation, frame);
-                } else if let Some((order, shape)) = of_order(&topic) {
+                } else if let Some((order, shape)) = order {
                     let lens = Lens { view: who.role.view(), datum: self.datum, shape };
                     let follower = Follower { id: self.id(shape), outbox, who, lens, resume, generation };
                     bridge.hub.follow(order, follower).await.map_err(hub_ended)?;
@@ -289,6 +294,19 @@ impl Drop for Connection {
     fn drop(&mut self) {
         // The hub forgets this connection even if it doesn't come to its end.
         self.outbox.close(Close::GoingAway);
+    }
+}
+
+/// What a request is answered whose session ended.
+pub(super) fn ended(close: Close) -> Problem {
+    match close {
+        Close::Revoked | Close::TokenExpired | Close::Unauthorized => gate::unauthorized(close.reason()),
+        Close::SlowConsumer
+        | Close::GoingAway
+        | Close::FrameTooLarge
+        | Close::BadFrames
+        | Close::Refused
+        | Close::Done => Problem::new(503, "closed", "The session ended").with_detail(close.reason()),
     }
 }
 

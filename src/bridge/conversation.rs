@@ -10,19 +10,19 @@
 use super::{
     commands::Ask,
     connection::Connection,
+    delivered::Delivered,
     drain::Place,
     frame::Frame,
     link::{Gone, Incoming, Link, Message},
     session::{Action, Session},
 };
 use crate::{
-    clock,
-    metrics::{CloseReason, Metrics, Step, Transport},
+    metrics::{CloseReason, Metrics, Transport},
     wire::{access::Principal, answer::Outcome, client::Close, problem::Problem},
 };
 use futures::future::BoxFuture;
-use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use prometheus_client::metrics::gauge::Gauge;
+use std::{convert::Infallible, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 /// Silent heartbeats after which a peer is taken for gone.
 const SILENT_BEATS: u32 = 3;
@@ -44,6 +44,11 @@ pub(super) enum Wish {
     /// A command, whose outcome [`Protocol::on_outcome`] hears. One at a time: the next one is wished for then.
     Command(Ask),
     Close(Close),
+}
+
+/// What the session decided, as wishes.
+pub(super) fn acts(actions: Vec<Action>) -> Vec<Wish> {
+    actions.into_iter().map(Wish::Act).collect()
 }
 
 /// How frames are said and understood. Sans-IO; `now` is the session's time.
@@ -106,8 +111,7 @@ struct Conversation<P, L> {
     command: Option<BoxFuture<'static, Result<Outcome, Problem>>>,
     silent: u32,
     beat_at: Duration,
-    delivered: Counter,
-    latency: Histogram,
+    delivered: Delivered,
     open: Open,
 }
 
@@ -122,16 +126,13 @@ pub(super) fn run<P: Protocol, L: Link>(
     link: L,
 ) -> impl Future<Output = ()> + Send {
     let metrics = &connection.bridge.metrics;
-    let transport = Transport { transport: link.transport() };
     // Told to go when the node leaves.
     let place = connection.bridge.drain.place();
     let open = Open::new(metrics, link.transport());
-    let delivered = metrics.frames_delivered.get_or_create(&transport).clone();
-    let latency = metrics.latency_seconds.get_or_create(&Step { step: "delivered" }).clone();
+    let delivered = Delivered::over(metrics, link.transport());
     let conversation = Box::new(Conversation {
         open,
         delivered,
-        latency,
         beat_at: connection.heartbeat,
         connection,
         protocol,
@@ -148,7 +149,10 @@ pub(super) fn run<P: Protocol, L: Link>(
             None => Ok(()),
         };
         let end = match begun {
-            Ok(()) => conversation.talk(&mut place).await,
+            Ok(()) => {
+                let Err(end) = conversation.turns(&mut place).await;
+                end
+            }
             Err(end) => end,
         };
         Box::pin(conversation.finish(end)).await;
@@ -186,14 +190,8 @@ impl<P: Protocol, L: Link> Conversation<P, L> {
         drop(open);
     }
 
-    async fn talk(&mut self, place: &mut Place) -> End {
-        match self.turns(place).await {
-            Ok(never) => never,
-            Err(end) => end,
-        }
-    }
-
-    async fn turns(&mut self, place: &mut Place) -> Result<End, End> {
+    /// Goes on until the end.
+    async fn turns(&mut self, place: &mut Place) -> Result<Infallible, End> {
         let cancel = self.connection.bridge.cancel.clone();
         let outbox = self.connection.outbox.clone();
         let start = tokio::time::Instant::now();
@@ -238,7 +236,7 @@ impl<P: Protocol, L: Link> Conversation<P, L> {
                 }
                 farewell = told.as_mut() => {
                     let actions = self.connection.session.on_farewell(farewell);
-                    self.perform(actions.into_iter().map(Wish::Act).collect()).await?;
+                    self.perform(acts(actions)).await?;
                     return Err(End::Closed(Close::GoingAway));
                 }
                 () = outbox.ready() => {
@@ -278,7 +276,7 @@ impl<P: Protocol, L: Link> Conversation<P, L> {
     async fn on_due(&mut self) -> Result<(), End> {
         let now = self.connection.since.elapsed();
         let actions = self.connection.session.on_due(now);
-        Box::pin(self.perform(actions.into_iter().map(Wish::Act).collect())).await?;
+        Box::pin(self.perform(acts(actions))).await?;
         if self.protocol.due().is_some_and(|due| due <= now) {
             let wishes = self.protocol.on_due(&mut self.connection.session, now);
             Box::pin(self.perform(wishes)).await?;
@@ -304,7 +302,7 @@ impl<P: Protocol, L: Link> Conversation<P, L> {
         let (session, now) = (&mut self.connection.session, self.connection.since.elapsed());
         let wishes = match incoming {
             Incoming::Text(text) => self.protocol.on_text(&text, session, now),
-            Incoming::Binary => session.on_binary().into_iter().map(Wish::Act).collect(),
+            Incoming::Binary => acts(session.on_binary()),
             Incoming::Alive => Vec::new(),
         };
         Box::pin(self.perform(wishes)).await
@@ -379,10 +377,7 @@ impl<P: Protocol, L: Link> Conversation<P, L> {
             self.link.queue(messages);
         }
         self.connection.outbox.handed_over();
-        self.delivered.inc_by(frames.len() as u64);
-        let times = frames.iter().filter_map(Frame::log_time);
-        let now = clock::wall();
-        times.for_each(|time| self.latency.observe(now.since(time).max(0) as f64 / 1_000.0));
+        self.delivered.note(&frames);
         last.map_or(Ok(()), Err)
     }
 

@@ -1,10 +1,11 @@
-//! Which cell an order is in: asked of the directory once per order, and remembered.
+//! Which cell an order is in: claimed when it is made, asked of the directory once per order, and remembered.
 //!
 //! A bridge serves the orders of every cell. An order is never moved from one to another, so an answer holds for ever; what the
 //! directory doesn't know (yet) is looked for in the node's own cell, and asked again the next time.
 
 use super::bucket::{Bucket, BucketError};
 use crate::domain::{CellId, OrderId};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc};
 
@@ -35,6 +36,16 @@ impl Known {
     }
 }
 
+/// What became of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    New,
+    /// The node's own cell has it already.
+    Ours,
+    /// An order of another cell has this id.
+    Another,
+}
+
 /// One per bridge; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Directory {
@@ -47,6 +58,16 @@ impl Directory {
     /// `own`: the cell in which unknown orders are looked for.
     pub fn new(bucket: Arc<dyn Bucket>, own: CellId) -> Self {
         Self { bucket, own, known: Arc::default() }
+    }
+
+    /// Claims an order for the node's own cell.
+    pub async fn claim(&self, order: &OrderId) -> Result<Claim, BucketError> {
+        let own = Bytes::copy_from_slice(self.own.as_str().as_bytes());
+        if self.bucket.create(order.as_str(), own.clone()).await?.is_some() {
+            return Ok(Claim::New);
+        }
+        let found = self.bucket.get(order.as_str()).await?;
+        Ok(if found.is_some_and(|(_, cell)| cell != own) { Claim::Another } else { Claim::Ours })
     }
 
     /// The cell that has the order, or would have it.
@@ -77,6 +98,17 @@ mod tests {
         assert_eq!(directory.cell_of(&order).await.unwrap().as_str(), "there");
         bucket.purge("o1", None).await.unwrap();
         assert_eq!(directory.cell_of(&order).await.unwrap().as_str(), "there", "remembered");
+    }
+
+    #[tokio::test]
+    async fn an_order_is_claimed_once() {
+        let bucket = Arc::new(MemoryBucket::default());
+        let [here, there] = ["here", "there"].map(|cell| Directory::new(bucket.clone(), cell.parse().unwrap()));
+        let order = "o1".parse().unwrap();
+        assert_eq!(here.claim(&order).await.unwrap(), Claim::New);
+        assert_eq!(here.claim(&order).await.unwrap(), Claim::Ours);
+        assert_eq!(there.claim(&order).await.unwrap(), Claim::Another);
+        assert_eq!(there.cell_of(&order).await.unwrap().as_str(), "here");
     }
 
     #[test]

@@ -77,6 +77,9 @@ pub enum Encoding {
     JsonEscaped,
 }
 
+/// What a snapshot's state comes after.
+const STATE: &[u8] = b",\"state\":";
+
 /// How many [`Encoding`]s there are.
 const ENCODINGS: usize = 4;
 
@@ -112,21 +115,15 @@ enum Volatile {
 }
 
 impl Frame {
-    /// Of any frame. Ours always serialize: their maps have string keys.
+    /// Of any frame.
     pub fn new(frame: &ServerFrame, log_time: Option<UnixMillis>) -> Self {
-        let about = about(frame);
-        let mut bytes = vec![0; HEADER_MAX];
-        // Writing to memory doesn't fail either.
-        let _ = serde_json::to_writer(&mut bytes, frame);
-        Self::of(about, bytes, log_time, None)
+        Self::of(about(frame), text(frame), log_time, None)
     }
 
     /// That `topic` begins anew, by itself.
     pub fn reset(topic: Topic) -> Self {
         let (recovery, missed) = (Recovery::Reset, None);
-        let mut bytes = vec![0; HEADER_MAX];
-        let _ =
-            serde_json::to_writer(&mut bytes, &ServerFrame::Subscribed { topic: topic.to_string(), recovery, missed });
+        let bytes = text(&ServerFrame::Subscribed { topic: topic.to_string(), recovery, missed });
         Self::of(About::Subscribed { topic, recovery, missed, unasked: true }, bytes, None, None)
     }
 
@@ -138,16 +135,12 @@ impl Frame {
         log_time: Option<UnixMillis>,
     ) -> Self {
         let volatile = Volatile::Delta { at_ms, seen };
-        let mut bytes = vec![0; HEADER_MAX];
-        let _ = serde_json::to_writer(&mut bytes, frame);
-        Self::of(about(frame), bytes, log_time, Some(volatile))
+        Self::of(about(frame), text(frame), log_time, Some(volatile))
     }
 
     /// A snapshot that differs from the one before it in volatile fields only.
     pub fn volatile_whole(frame: &ServerFrame, log_time: Option<UnixMillis>) -> Self {
-        let mut bytes = vec![0; HEADER_MAX];
-        let _ = serde_json::to_writer(&mut bytes, frame);
-        Self::of(about(frame), bytes, log_time, Some(Volatile::Whole))
+        Self::of(about(frame), text(frame), log_time, Some(Volatile::Whole))
     }
 
     /// A heartbeat.
@@ -157,19 +150,8 @@ impl Frame {
 
     fn of(about: About, mut bytes: Vec<u8>, log_time: Option<UnixMillis>, volatile: Option<Volatile>) -> Self {
         let header = write_header(&mut bytes);
-        let state = match about {
-            About::Snapshot { .. } => find(&bytes, b",\"state\":").map(|at| at + b",\"state\":".len()),
-            About::Session
-            | About::GoingAway { .. }
-            | About::Hello
-            | About::Authenticated
-            | About::Expired
-            | About::Heartbeat
-            | About::Subscribed { .. }
-            | About::Unsubscribed { .. }
-            | About::Delta { .. }
-            | About::Error { .. } => None,
-        };
+        let state = matches!(about, About::Snapshot { .. }).then(|| find(&bytes, STATE)).flatten();
+        let state = state.map(|at| at + STATE.len());
         bytes.shrink_to_fit();
         let encodings = OnceLock::new();
         Self(Arc::new(Shared { about, bytes: bytes.into(), header, state, log_time, volatile, encodings }))
@@ -230,28 +212,16 @@ impl Frame {
     /// is larger than itself.
     #[must_use]
     pub fn alone(&self) -> Self {
-        let Shared { about, bytes, header, state, log_time, .. } = &*self.0;
+        let Shared { about, bytes, header, state, .. } = &*self.0;
         let (about, bytes, encodings) = (about.clone(), bytes.clone(), OnceLock::new());
-        let shared =
-            Shared { about, bytes, header: *header, state: *state, log_time: *log_time, volatile: None, encodings };
+        // For how long somebody was away is nobody's latency.
+        let shared = Shared { about, bytes, header: *header, state: *state, log_time: None, volatile: None, encodings };
         Self(Arc::new(shared))
     }
 
     /// The version from which a delta leads.
     pub fn from(&self) -> Option<u64> {
-        match self.0.about {
-            About::Delta { from, .. } => Some(from),
-            About::Session
-            | About::GoingAway { .. }
-            | About::Hello
-            | About::Authenticated
-            | About::Expired
-            | About::Heartbeat
-            | About::Subscribed { .. }
-            | About::Unsubscribed { .. }
-            | About::Snapshot { .. }
-            | About::Error { .. } => None,
-        }
+        if let About::Delta { from, .. } = self.0.about { Some(from) } else { None }
     }
 
     /// The frame that leads from an earlier version to the same one; itself where it is whole.
@@ -263,8 +233,7 @@ impl Frame {
         };
         let name = topic.to_string();
         let head = Head { kind: "delta", topic: &name, epoch: *epoch, from: since, to: *to, at_ms: *at_ms };
-        let mut bytes = vec![0; HEADER_MAX];
-        let _ = serde_json::to_writer(&mut bytes, &head);
+        let mut bytes = text(&head);
         // In the place of the closing brace.
         bytes.pop();
         bytes.extend_from_slice(b",\"patch\":");
@@ -314,6 +283,13 @@ fn about(frame: &ServerFrame) -> About {
             About::Error { topic: topic.clone(), problem: Box::new(problem.clone()) }
         }
     }
+}
+
+/// The text, behind room for a header. Ours always serialize: their maps have string keys, and memory takes what is written.
+fn text(frame: &impl Serialize) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER_MAX];
+    let _ = serde_json::to_writer(&mut bytes, frame);
+    bytes
 }
 
 /// Writes the header of an unmasked text frame of what follows [`HEADER_MAX`], so that it ends there. Gives its begin.

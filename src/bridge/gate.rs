@@ -227,7 +227,7 @@ impl Inner {
         order: &OrderId,
     ) -> Result<CellId, Rejection> {
         let reach = permit_role(who, right)?;
-        let cell = self.directory.cell_of(order).await?;
+        let cell = self.ports.directory.cell_of(order).await?;
         permit_cell(who, &cell)?;
         if reach == Reach::Own {
             self.order_for(who, right, OrderQuery { order: order.clone() }).await?;

@@ -1,7 +1,7 @@
 //! JSON frames, as `/v1/ws` speaks: the session's own language.
 
 use super::{
-    conversation::{Protocol, Wish},
+    conversation::{Protocol, Wish, acts},
     frame::Frame,
     link::Message,
     session::Session,
@@ -14,7 +14,7 @@ pub(super) struct Json;
 
 impl Protocol for Json {
     fn on_text(&mut self, text: &[u8], session: &mut Session, now: Duration) -> Vec<Wish> {
-        session.on_text(text, now).into_iter().map(Wish::Act).collect()
+        acts(session.on_text(text, now))
     }
 
     fn encode(&mut self, frame: &Frame, out: &mut Vec<Message>) -> Option<Close> {

@@ -20,6 +20,7 @@ mod connection;
 mod conversation;
 mod cors;
 pub mod datum;
+mod delivered;
 pub mod directory;
 pub mod drain;
 pub mod frame;
@@ -147,7 +148,7 @@ pub struct Ports {
     pub updates: Arc<dyn source::Updates>,
     pub boards: Arc<dyn boards::source::BoardSource>,
     pub log: Arc<dyn publish::LogWriter>,
-    pub directory: Arc<dyn bucket::Bucket>,
+    pub directory: directory::Directory,
     pub personal: Arc<dyn bucket::Bucket>,
     pub shares: Arc<dyn bucket::Bucket>,
     /// Sessions that other nodes hold.
@@ -177,7 +178,6 @@ pub(crate) struct Inner {
     pub(crate) drain: Arc<drain::Drain>,
     /// Of lists, riders and boards, and of orders that are made here. Orders may be of any cell.
     pub(crate) cell: CellId,
-    pub(crate) directory: directory::Directory,
     pub(crate) ports: Ports,
     pub(crate) personal: Arc<personal::PersonalData>,
     pub(crate) commands: answers::PendingCommands,
@@ -202,8 +202,8 @@ impl Bridge {
         cancel: CancellationToken,
     ) -> Self {
         let bucket = Arc::new(bucket::NatsBucket::new(js.clone(), subject::DIRECTORY_BUCKET));
-        let directory = directory::Directory::new(bucket.clone(), cell.clone());
-        let nats = source::NatsSource::new(client.clone(), (cell.clone(), directory), options.query_timeout);
+        let directory = directory::Directory::new(bucket, cell.clone());
+        let nats = source::NatsSource::new(client.clone(), (cell.clone(), directory.clone()), options.query_timeout);
         let nats = Arc::new(nats);
         let boards = boards::source::NatsBoards::new(nats.as_ref().clone(), js.clone(), cell.clone());
         let sessions = sockjs::peers::NatsPeers::new(client.clone(), options.query_timeout, tracker.clone());
@@ -213,7 +213,7 @@ impl Bridge {
             boards: Arc::new(boards),
             peers: Arc::new(peers::NatsPeers::start(client.clone(), &tracker, cancel.clone())),
             log: Arc::new(publish::NatsLogWriter::new(client, js.clone())),
-            directory: bucket,
+            directory,
             personal: Arc::new(bucket::NatsBucket::new(js.clone(), subject::PERSONAL_BUCKET)),
             shares: Arc::new(bucket::NatsBucket::new(js.clone(), subject::SHARES_BUCKET)),
             sessions: Arc::new(sessions),
@@ -254,7 +254,6 @@ impl Bridge {
             answers::PendingCommands::start(ports.log.clone(), health.clone(), bounds, &tracker, cancel.clone());
         let heartbeat = parking_lot::RwLock::new(options.heartbeat);
         let shares = shares::Shares::start(ports.shares.clone(), &tracker, cancel.clone());
-        let directory = directory::Directory::new(ports.directory.clone(), cell.clone());
         let sockjs = sockjs::Sockjs::new(&options.sockjs, talks(), ports.sessions.clone(), (&tracker, &cancel));
         let tickets = tickets::Tickets::new(ports.tickets.clone());
         let admission = admission::Admission::new(options.admissions_per_s, options.admissions_burst);
@@ -268,7 +267,6 @@ impl Bridge {
             since: Stopwatch::start(),
             drain: Arc::default(),
             cell,
-            directory,
             ports,
             personal,
             commands,
@@ -341,7 +339,7 @@ impl Bridge {
 
 /// What is talked over SockJS, by base URL.
 fn talks() -> Vec<sockjs::Mount> {
-    vec![sockjs::Mount::new("/ws", &[], Arc::new(sockjs::Speaks(stomp::Stomp::of)))]
+    vec![sockjs::Mount::new("/ws", Arc::new(sockjs::Speaks(stomp::Stomp::of)))]
 }
 
 impl Inner {

@@ -16,7 +16,7 @@ mod tests;
 
 use super::frame::Frame;
 use crate::{
-    metrics::{Metrics, Transport},
+    metrics::Metrics,
     wire::{client::Close, topic::Topic},
 };
 use parking_lot::Mutex;
@@ -80,7 +80,7 @@ pub trait Lane: Send + Sync + std::fmt::Debug {
 }
 
 /// Whose frames pass by lanes: JSON over WebSockets, said as it is.
-pub(crate) const LANE: Transport = Transport { transport: "ws" };
+pub(crate) const LANE: &str = "ws";
 
 /// What a frame costs beside its bytes, so that many small ones count as well.
 const FRAME_OVERHEAD: usize = 64;

@@ -11,7 +11,7 @@ use crate::{
     domain::{CellId, UnixMillis, effect::TimerKind},
     metrics::Metrics,
     ports::{Commit, HistoryItem, Outbox as _, OutboxItem, Store as _, StoreError},
-    wire::query::DeltasQuery,
+    wire::{query::DeltasQuery, subject},
 };
 use bytes::Bytes;
 use rusqlite::Connection;
@@ -132,7 +132,7 @@ async fn of_a_group_the_last_state_stays_and_all_history() {
 async fn the_outbox_keeps_entries_in_order_until_they_are_done() {
     let (_dir, store) = open();
     let item = |n: u64| OutboxItem {
-        subject: format!("task.default.w.o.{n}"),
+        subject: subject::task(&CellId::default(), &"w".parse().unwrap(), &"o".parse().unwrap(), n.try_into().unwrap()),
         headers: vec![("A".into(), "1".into()), ("A".into(), "\"2".into())],
         payload: vec![0, 255].into(),
         log_time: (n > 1).then_some(UnixMillis(n.cast_signed())),
@@ -164,7 +164,7 @@ async fn the_outbox_and_transactions_are_counted_once_from_the_table_on() {
         assert!(text.lines().any(|l| l == format!("trunkline_{line}")), "{line}: {text}");
     };
     let item = |n: u64| OutboxItem {
-        subject: format!("dead.default.{n}"),
+        subject: subject::dead(&CellId::default(), n),
         headers: vec![],
         payload: Bytes::new(),
         log_time: None,

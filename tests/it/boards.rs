@@ -3,6 +3,7 @@
 
 use crate::{
     fake::{Fake, Owned, Rig},
+    rig::eventually,
     socket::{Socket, connect, next, send},
 };
 use serde_json::{Value, json};
@@ -153,12 +154,7 @@ async fn a_rider_sees_the_trip_with_what_the_riders_view_shows() {
     assert_eq!((&problem["status"], &problem["field"]), (&json!(404), &json!("topic")));
     // With its followers the board goes, and what it asked of the owner and the hub.
     socket.close(None).await.unwrap();
-    let over = async {
-        while rig.bridge.boards().desks() > 0 || fake.boards().1 > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), over).await.expect("nobody follows");
+    eventually("nobody follows", || rig.bridge.boards().desks() == 0 && fake.boards().1 == 0).await;
 }
 
 fn order(warehouse: &str, lon: f64, rider: Option<&str>) -> OrderRow {

@@ -3,11 +3,12 @@
 use crate::fake::{Fake, now};
 use futures::future::BoxFuture;
 use serde_json::json;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use trunkline::{
     bridge::{
         Bridge, Options, Ports,
         bucket::{Bucket, MemoryBucket},
+        directory::Directory,
         gate::Gate,
         peers::Peers,
         sockjs::peers::MemoryPeers,
@@ -15,6 +16,9 @@ use trunkline::{
     domain::CellId,
     metrics::Metrics,
 };
+
+/// When a wait is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What bridges share.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +47,7 @@ impl Fake {
             updates: this.clone(),
             boards: this.clone(),
             log: this,
-            directory: Arc::new(directory.clone()),
+            directory: Directory::new(Arc::new(directory.clone()), CellId::default()),
             personal: Arc::new(personal.clone()),
             shares: Arc::new(shares.clone()),
             tickets: Arc::new(tickets),
@@ -97,4 +101,14 @@ impl Rig {
         let share = json!({id: {"by": "customer.u", "created_at_ms": 0, "expires_at_ms": 4_000_000_000_000_i64}});
         self.shares.put(order, share.to_string().into()).await.unwrap();
     }
+}
+
+/// Waits for a state. Others run between two looks at it.
+pub async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let looking = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("waited in vain: {what}"));
 }

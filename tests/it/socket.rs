@@ -3,13 +3,14 @@
 use crate::{
     fake::{Fake, Owned, Rig},
     rest::serve,
+    rig::eventually,
 };
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
-use trunkline::bridge::Options;
+use trunkline::{bridge::Options, metrics::CloseReason};
 
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -94,13 +95,8 @@ async fn a_peer_that_stops_reading_loses_its_place() {
     let mut socket = connect(&rig, "").await;
     next(&mut socket).await;
     send(&mut socket, json!({"type": "subscribe", "topic": "order/o1"})).await;
-    let closed = async {
-        while !rig.metrics.encode().unwrap().contains(r#"connections_closed_total{reason="silent"} 1"#) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let closed = tokio::time::timeout(Duration::from_secs(10), closed).await;
-    assert!(closed.is_ok(), "{}", rig.metrics.encode().unwrap());
+    let silent = || rig.metrics.connections_closed.get_or_create(&CloseReason { reason: "silent" }).get();
+    eventually("it is taken for gone", || silent() == 1).await;
     drop(socket);
 }
 
@@ -117,17 +113,13 @@ async fn a_subscribe_that_crosses_a_refusal_is_left_at_the_end() {
         // Refused, and asked again before the connection has looked at its outbox, when the order is there.
         let batch = [Message::text(order.clone()), Message::text(order.clone()), Message::text(order.clone())];
         socket.send_all(&mut futures::stream::iter(batch.map(Ok))).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(3)).await;
+        // The last of the three is under way or answered when the next three come.
+        while next(&mut socket).await["type"] != "error" {}
     }
     fake.put("o1", Owned::new(json!({"status": 3})));
     socket.send(Message::text(order)).await.unwrap();
     while next(&mut socket).await["type"] != "snapshot" {}
     assert_eq!(rig.metrics.watched_orders.get(), 1);
     socket.close(None).await.unwrap();
-    let forgotten = async {
-        while rig.metrics.watched_orders.get() > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), forgotten).await.expect("nobody follows");
+    eventually("nobody follows", || rig.metrics.watched_orders.get() == 0).await;
 }

@@ -7,6 +7,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio_tungstenite::{connect_async, tungstenite::Error};
 use trunkline::bridge::{Options, gate::Gate, sockjs::peers::MemoryPeers};
 
 /// A client with one session and the addresses of the nodes that it may reach.
@@ -246,5 +247,21 @@ async fn test_services_are_there_only_where_asked_for() {
     for (path, status) in [("/ws", 200), ("/ws/info", 200), ("/echo", 404), ("/close/info", 404)] {
         let response = page.http.get(format!("http://{}{path}", page.nodes[0])).send().await.unwrap();
         assert_eq!(response.status().as_u16(), status, "{path}");
+    }
+    // The product's WebSocket without framing is a route of its own, and this is no second one.
+    let trials = fake.bridge(quiet());
+    let trials = Page::new(&[&trials], "s1").await;
+    for (page, path, opens) in [
+        (&page, "/ws/websocket", true),
+        (&page, "/ws/websocket/", false),
+        (&trials, "/ws/websocket/", false),
+        (&trials, "/echo/websocket", true),
+    ] {
+        let opened = connect_async(format!("ws://{}{path}", page.nodes[0])).await;
+        match opened {
+            Ok(_) => assert!(opens, "{path}"),
+            Err(Error::Http(response)) => assert_eq!((response.status().as_u16(), opens), (404, false), "{path}"),
+            Err(error) => panic!("{path}: {error}"),
+        }
     }
 }

@@ -8,12 +8,12 @@ use super::{Follower, FollowerId, Lens, Shape};
 use crate::{
     bridge::{
         datum::convert_order,
+        delivered::Delivered,
         frame::Frame,
         outbox::{LANE, Outbox, Pulse},
     },
-    clock,
     domain::{OrderId, UnixMillis},
-    metrics::{Metrics, Step},
+    metrics::Metrics,
     wire::{
         access::{Principal, Right},
         client::{Recovery, ServerFrame},
@@ -108,18 +108,6 @@ impl Encoder {
     fn reset(&self, shape: Shape) -> Frame {
         self.metrics.frames_encoded.inc();
         Frame::reset(self.topic(shape))
-    }
-
-    /// So many followers have a frame already. They got it within microseconds of each other: one sample tells their latency.
-    fn passed(&self, frames: u64, log_time: Option<UnixMillis>) {
-        if frames == 0 {
-            return;
-        }
-        self.metrics.frames_delivered.get_or_create(&LANE).inc_by(frames);
-        if let Some(time) = log_time {
-            let took_s = clock::wall().since(time).max(0) as f64 / 1_000.0;
-            self.metrics.latency_seconds.get_or_create(&Step { step: "delivered" }).observe(took_s);
-        }
     }
 
     /// Ends a follower's wish, and says why.
@@ -295,7 +283,9 @@ impl Channel {
             passed += u64::from(taken.unwrap_or(false));
             taken.is_ok()
         });
-        encoder.passed(passed, log_time);
+        if passed > 0 {
+            Delivered::over(&encoder.metrics, LANE).note_alike(passed, log_time);
+        }
     }
 
     fn snapshot_frame(&mut self, encoder: &Encoder) -> Frame {

@@ -10,6 +10,7 @@ use crate::{
         Inner,
         answers::Command,
         commands::{check, id},
+        directory::Claim,
         gate::Asked,
         reject::{Json, Key, Rejection},
     },
@@ -117,16 +118,13 @@ fn take_id(body: &mut Map<String, Value>, by: &Operator, key: &str) -> Result<Or
 
 /// Claims the order for this cell. Whether the claim is new; an order of another cell is refused.
 async fn claim(bridge: &Inner, order: &OrderId) -> Result<bool, Rejection> {
-    let cell = Bytes::copy_from_slice(bridge.cell.as_str().as_bytes());
-    if bridge.ports.directory.create(order.as_str(), cell.clone()).await?.is_some() {
-        return Ok(true);
-    }
-    match bridge.ports.directory.get(order.as_str()).await? {
-        Some((_, owner)) if owner != cell => {
+    match bridge.ports.directory.claim(order).await? {
+        Claim::New => Ok(true),
+        Claim::Ours => Ok(false),
+        Claim::Another => {
             let problem = Problem::new(409, "order_exists", "The order exists already").with_field("order");
             Err(problem.with_detail("the id belongs to an order of another cell").into())
         }
-        Some(_) | None => Ok(false),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::bridge::{
     commands::id,
     connection::Connection,
     conversation::{self, Protocol, Wish},
+    delivered::Delivered,
     frame::{About, Encoding, Frame},
     gate::{Admitted, Asked, take_datum},
     hub::Resume,
@@ -16,10 +17,7 @@ use crate::bridge::{
     reject::{Path, Rejection},
     session::Session,
 };
-use crate::{
-    metrics::Transport,
-    wire::{FieldError, client::Close, topic::Topic},
-};
+use crate::wire::{FieldError, client::Close, topic::Topic};
 use axum::{
     body::Body,
     extract::State,
@@ -77,8 +75,7 @@ pub(super) async fn events(
     }
     let (mut link, body) = BodyLink::open("sse");
     link.queue(messages);
-    let transport = Transport { transport: link.transport() };
-    bridge.metrics.frames_delivered.get_or_create(&transport).inc_by(first.len() as u64);
+    Delivered::over(&bridge.metrics, link.transport()).note(&first);
     bridge.tracker.spawn(async move { conversation::run(connection, None, protocol, link).await });
     let mut response = Body::from_stream(body).into_response();
     let headers = response.headers_mut();

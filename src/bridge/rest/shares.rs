@@ -123,7 +123,7 @@ pub(super) async fn make(
         return Err(FieldError::new("expires_in_s", format!("must be 1 to {MAX_EXPIRES_IN_S} seconds")).into());
     }
     bridge.order_for(&who, Right::Share, OrderQuery { order: order.clone() }).await?;
-    let cell = bridge.directory.cell_of(&order).await?;
+    let cell = bridge.ports.directory.cell_of(&order).await?;
     let Some(signer) = &bridge.gate.signer else { return Err(SignError::NoKey.into()) };
     let by = who.publisher();
     // A customer publishes nothing to the log, so the log's publishers know none: here its whole name is the scope.

@@ -7,23 +7,20 @@ use super::{asked::OrderPath, docs::ReadProblems, events::place};
 use crate::bridge::{
     Inner,
     commands::id,
-    connection::Connection,
+    connection::{Connection, ended},
     conversation::Open,
+    delivered::Delivered,
     frame::{About, Frame},
-    gate::{self, Asked, take_datum},
+    gate::{Asked, take_datum},
     hub::Resume,
     params::Params,
     reject::{Path, Rejection},
 };
 use crate::{
-    clock::Stopwatch,
     domain::OrderId,
-    metrics::Transport,
     wire::{
         FieldError,
         access::{Principal, Right},
-        client::Close,
-        problem::Problem,
         query::OrderQuery,
         topic::Topic,
     },
@@ -99,45 +96,28 @@ pub(super) async fn updates(
     };
     let mut place = bridge.drain.place();
     let _open = Open::new(&bridge.metrics, TRANSPORT);
-    let delivered = bridge.metrics.frames_delivered.get_or_create(&Transport { transport: TRANSPORT }).clone();
-    // As long as a connection would be served.
-    let left = gate::left(&who).map(|left| left + bridge.options.expiry_grace);
-    let served = Stopwatch::start();
+    let delivered = Delivered::over(&bridge.metrics, TRANSPORT);
     let mut connection = Connection::open(bridge, datum);
     let mut frames = connection.begin(who, Topic::Order(order), resume).await?;
     if !frames.iter().any(is_news) {
         let farewell = tokio::select! {
-            () = connection.gather(wait.min(left.unwrap_or(wait)), &mut frames, is_news) => None,
-            farewell = place.told() => Some(farewell),
+            gathered = connection.gather(wait, &mut frames, is_news) => gathered.map(|()| None),
+            farewell = place.told() => Ok(Some(farewell)),
         };
+        let farewell = farewell.map_err(ended)?;
         let actions = farewell.map(|farewell| connection.session.on_farewell(farewell)).unwrap_or_default();
         // It ends here anyhow.
         let _ = connection.perform_all(actions).await;
     }
     connection.outbox.beat();
-    let rest = match left {
-        Some(left) if served.elapsed() >= left => Err(Close::TokenExpired),
-        Some(_) | None => connection.take(usize::MAX),
-    };
+    let rest = connection.take(usize::MAX);
     connection.leave().await;
     frames.extend(rest.map_err(ended)?);
-    let texts: Vec<_> = frames.iter().filter(|frame| is_told(frame)).map(Frame::json).collect();
-    delivered.inc_by(texts.len() as u64);
+    frames.retain(is_told);
+    delivered.note(&frames);
+    let texts: Vec<_> = frames.iter().map(Frame::json).collect();
     let body = [&b"{\"frames\":["[..], &texts.join(&b','), &b"]}"[..]].concat();
     Ok(([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body).into_response())
-}
-
-/// What is answered where the session ended meanwhile.
-fn ended(close: Close) -> Problem {
-    match close {
-        Close::Revoked | Close::TokenExpired | Close::Unauthorized => gate::unauthorized(close.reason()),
-        Close::SlowConsumer
-        | Close::GoingAway
-        | Close::FrameTooLarge
-        | Close::BadFrames
-        | Close::Refused
-        | Close::Done => Problem::new(503, "closed", "The session ended").with_detail(close.reason()),
-    }
 }
 
 /// A poll may be answered now. One that goes on from a version is no session's beginning, but who is told to come again
@@ -194,31 +174,12 @@ async fn present_epoch(bridge: &Inner, who: &Principal, order: &OrderId) -> Resu
 
 /// What a client waits for.
 fn is_news(frame: &Frame) -> bool {
-    match frame.about() {
-        About::Snapshot { .. } | About::Delta { .. } | About::Error { .. } => true,
-        About::Session
-        | About::Authenticated
-        | About::Expired
-        | About::Hello
-        | About::GoingAway { .. }
-        | About::Heartbeat
-        | About::Subscribed { .. }
-        | About::Unsubscribed { .. } => false,
-    }
+    matches!(frame.about(), About::Snapshot { .. } | About::Delta { .. } | About::Error { .. })
 }
 
 /// All but what is of the short session itself.
 fn is_told(frame: &Frame) -> bool {
-    match frame.about() {
-        About::Session | About::Authenticated | About::Expired | About::Hello => false,
-        About::Snapshot { .. }
-        | About::Delta { .. }
-        | About::Error { .. }
-        | About::GoingAway { .. }
-        | About::Heartbeat
-        | About::Subscribed { .. }
-        | About::Unsubscribed { .. } => true,
-    }
+    !matches!(frame.about(), About::Session | About::Authenticated | About::Expired | About::Hello)
 }
 
 #[cfg(test)]

@@ -47,11 +47,11 @@ pub(super) async fn enter(bridge: Arc<Inner>, mount: Arc<Mount>, request: Reques
         Target::Iframe => return pages::iframe(&bridge.options.sockjs.client_url, &parts.headers),
         Target::Info if asks_first => (pages::preflight(target.allow()), true),
         Target::Info => (never_kept(pages::info(mount.websocket, mount.cookie_needed)), true),
-        Target::RawWebSocket | Target::Session { transport: Transport::WebSocket, .. } if !mount.websocket => {
-            return pages::not_found();
+        Target::RawWebSocket if mount.raw_websocket => return socket::raw(bridge, mount, parts).await,
+        Target::Session { transport: Transport::WebSocket, .. } if mount.websocket => {
+            return socket::framed(bridge, mount, parts).await;
         }
-        Target::RawWebSocket => return socket::raw(bridge, mount, parts).await,
-        Target::Session { transport: Transport::WebSocket, .. } => return socket::framed(bridge, mount, parts).await,
+        Target::RawWebSocket | Target::Session { transport: Transport::WebSocket, .. } => return pages::not_found(),
         Target::Session { transport, id } => {
             let key = SessionKey::new(mount.base, id);
             let shared = matches!(transport, Transport::Xhr | Transport::XhrStreaming | Transport::XhrSend);

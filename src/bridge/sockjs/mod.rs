@@ -120,19 +120,20 @@ pub(super) struct Mount {
     /// Its path, without a slash at the end.
     pub(super) base: &'static str,
     pub(super) websocket: bool,
+    /// Whether there is a WebSocket without framing as well. The product's STOMP has a route of its own for that.
+    pub(super) raw_websocket: bool,
     /// Whether clients get a cookie for load balancers that need one.
     pub(super) cookie_needed: bool,
     /// Bytes after which a streaming response ends.
     pub(super) response_limit: usize,
-    /// WebSocket subprotocols, ours first.
-    pub(super) protocols: &'static [&'static str],
     pub(super) talk: Arc<dyn Talk>,
 }
 
 impl Mount {
-    /// As the product serves it: all transports, no cookie.
-    pub(super) fn new(base: &'static str, protocols: &'static [&'static str], talk: Arc<dyn Talk>) -> Self {
-        Self { base, websocket: true, cookie_needed: false, response_limit: RESPONSE_LIMIT, protocols, talk }
+    /// As the product serves it: all of SockJS's transports, no cookie.
+    pub(super) fn new(base: &'static str, talk: Arc<dyn Talk>) -> Self {
+        let (websocket, raw_websocket, cookie_needed) = (true, false, false);
+        Self { base, websocket, raw_websocket, cookie_needed, response_limit: RESPONSE_LIMIT, talk }
     }
 }
 

@@ -1,4 +1,4 @@
-//! WebSockets under a base URL: `…/websocket` with SockJS's frames around messages, and `/websocket` without.
+//! WebSockets under a base URL: `…/websocket` with SockJS's frames around messages, and for tests `/websocket` without.
 //!
 //! Such a session lives and ends with its socket: it has no place among the sessions that are found by their ids.
 
@@ -60,12 +60,11 @@ async fn accept(
     };
     let max = bridge.options.sockjs.message_max_bytes;
     let request = Request::from_parts(parts, Body::empty());
-    let protocols = mount.protocols;
     let run = {
         let bridge = bridge.clone();
         move |socket| mount.talk.begin(bridge, opening, link(socket))
     };
-    ws::accept(bridge, request, protocols, (transport, max), run).unwrap_or_else(IntoResponse::into_response)
+    ws::accept(bridge, request, &[], (transport, max), run).unwrap_or_else(IntoResponse::into_response)
 }
 
 /// A link whose messages are SockJS frames.

@@ -15,10 +15,10 @@ const RESPONSE_LIMIT: usize = 4_096;
 
 /// All of them.
 pub(super) fn mounts() -> Vec<Mount> {
-    let mount = |base, talk| Mount { response_limit: RESPONSE_LIMIT, ..Mount::new(base, &[], talk) };
+    let mount = |base, talk| Mount { raw_websocket: true, response_limit: RESPONSE_LIMIT, ..Mount::new(base, talk) };
     vec![
         mount("/echo", Arc::new(Echo)),
-        Mount { websocket: false, ..mount("/disabled_websocket_echo", Arc::new(Echo)) },
+        Mount { websocket: false, raw_websocket: false, ..mount("/disabled_websocket_echo", Arc::new(Echo)) },
         Mount { cookie_needed: true, ..mount("/cookie_needed_echo", Arc::new(Echo)) },
         mount("/close", Arc::new(Closes)),
         mount("/json", Arc::new(Speaks(|_| Json))),

@@ -9,7 +9,8 @@ import type { Browser } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import WebSocket from 'ws'
 import { Proxy } from '../rig/proxy.js'
-import { Rig, until } from '../rig/server.js'
+import { Rig } from '../rig/server.js'
+import { until } from '../rig/wait.js'
 import { launch } from './browser.js'
 
 const require = createRequire(import.meta.url)

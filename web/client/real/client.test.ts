@@ -4,8 +4,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest
 import { Client } from '../src/index.js'
 import type { ClientOptions, Order, StateInfo, Subscription, Transport } from '../src/index.js'
 import { Proxy } from '../rig/proxy.js'
-import { Rig, until } from '../rig/server.js'
+import { Rig } from '../rig/server.js'
 import { nodeSocket } from '../rig/socket.js'
+import { until } from '../rig/wait.js'
 
 let rig: Rig
 let proxy: Proxy

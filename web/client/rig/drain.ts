@@ -9,9 +9,11 @@ import { parseArgs } from 'node:util'
 import { Client } from '../src/index.js'
 import type { Begin, Compare, Findings, Standing } from './followers.js'
 import { Publisher } from './nats.js'
-import { Rig, sleep, until } from './server.js'
+import { seeded } from './seeded.js'
+import { Rig } from './server.js'
 import { nodeSocket } from './socket.js'
 import { text } from './text.js'
+import { sleep, until } from './wait.js'
 
 const { values } = parseArgs({
   options: {
@@ -35,14 +37,7 @@ const CELL = 'default'
 
 const say = (text: string): void => console.log(`[${new Date().toISOString().slice(11, 19)}] ${text}`)
 
-let seed = Number(values.seed) >>> 0
-/** mulberry32. */
-function random(): number {
-  seed = (seed + 0x6d2b79f5) >>> 0
-  let t = Math.imul(seed ^ (seed >>> 15), seed | 1)
-  t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-  return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-}
+const random = seeded(Number(values.seed))
 
 function ask<T>(child: ChildProcess, message: object): Promise<T> {
   return new Promise((done, fail) => {
@@ -152,7 +147,7 @@ function check(what: string, isSo: boolean, more: string[] = []): void {
   if (!isSo) failures.push(what)
 }
 
-const rig = await Rig.start({ env: { TRUNKLINE_HTTP__DRAIN_S: String(WINDOW_S) } })
+const rig = await Rig.start({ env: { TRUNKLINE_HTTP__DRAIN_S: String(WINDOW_S) }, keep: values.keep })
 const children: ChildProcess[] = []
 try {
   say(`${rig.url}; ${ORDERS} orders, ${CLIENTS} clients in ${PROCESSES} processes, ${RATE} fixes/s, window ${WINDOW_S} s`)

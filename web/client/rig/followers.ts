@@ -9,6 +9,7 @@ import type { ClientFrame } from '../src/frames.js'
 import type { Order, SocketFactory, SocketLike, Subscription } from '../src/index.js'
 import { nodeSocket } from './socket.js'
 import { text } from './text.js'
+import { sleep } from './wait.js'
 
 export interface Begin {
   do: 'begin'
@@ -144,7 +145,7 @@ async function begin({ url, token, orders, clients }: Begin): Promise<void> {
       },
     })
     // Not all at once: this process has to answer them all.
-    if (i % 50 === 49) await new Promise((done) => setTimeout(done, 60))
+    if (i % 50 === 49) await sleep(60)
   }
 }
 

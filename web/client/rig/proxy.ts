@@ -5,6 +5,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { connect } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { sleep } from './wait.js'
 
 export type Page = { type: string; body: string | Buffer }
 
@@ -65,7 +66,7 @@ export class Proxy {
   async cutFor(ms: number): Promise<number> {
     this.down = true
     const busy = this.cut()
-    await new Promise((done) => setTimeout(done, ms))
+    await sleep(ms)
     this.down = false
     return busy
   }

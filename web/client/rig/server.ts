@@ -12,26 +12,14 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { until } from './wait.js'
 
 /** The repository: this may run from where it was built to. */
 const ROOT = (function up(folder: string): string {
   return existsSync(join(folder, 'nats.conf')) ? folder : up(dirname(folder))
 })(dirname(fileURLToPath(import.meta.url)))
 
-export const sleep = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms))
-
-/** Waits for a state, for at most so long; fails with what was waited for. */
-export async function until<T>(what: string, ms: number, look: () => T | Promise<T>): Promise<NonNullable<T>> {
-  const end = Date.now() + ms
-  for (;;) {
-    const found = await look()
-    if (found) return found as NonNullable<T>
-    if (Date.now() > end) throw new Error(`${what}: not within ${ms} ms`)
-    await sleep(20)
-  }
-}
-
-export function freePort(): Promise<number> {
+function freePort(): Promise<number> {
   return new Promise((done) => {
     const server = createServer().listen(0, '127.0.0.1', () => {
       const { port } = server.address() as AddressInfo
@@ -54,6 +42,8 @@ interface Child {
 export interface RigOptions {
   /** Settings of the server, as `TRUNKLINE_…` variables. */
   env?: Record<string, string>
+  /** Leave the folder with store and logs where it is, and say where. */
+  keep?: boolean
 }
 
 export class Rig {
@@ -88,10 +78,6 @@ export class Rig {
     return `http://127.0.0.1:${this.httpPort}`
   }
 
-  get serverPid(): number {
-    return this.#server?.process.pid ?? 0
-  }
-
   async startNats(): Promise<void> {
     const args = ['--config', join(ROOT, 'nats.conf'), '--addr', '127.0.0.1', '--port', String(this.natsPort), '--http_port', String(await freePort())]
     const child = this.#spawn('nats', binary('NATS_SERVER'), args, join(this.folder, 'nats'))
@@ -99,11 +85,11 @@ export class Rig {
     await until('nats-server’s greeting', 20_000, () => this.#alive(child, () => greets(this.natsPort)))
   }
 
-  async startServer(wait = true): Promise<void> {
+  async startServer(): Promise<void> {
     const args = ['serve', '--http', `127.0.0.1:${this.httpPort}`, '--nats', `nats://127.0.0.1:${this.natsPort}`, '--data', join(this.folder, 'data')]
     const child = this.#spawn('server', binary('TRUNKLINE'), args, ROOT)
     this.#server = child
-    if (wait) await until('the server’s /readyz', 60_000, () => this.#alive(child, () => this.ready()))
+    await until('the server’s /readyz', 60_000, () => this.#alive(child, () => this.ready()))
   }
 
   async ready(): Promise<boolean> {
@@ -122,11 +108,12 @@ export class Rig {
     return Date.now() - began
   }
 
-  /** Stops all and removes the store. */
+  /** Stops all and removes the store, unless it is to be kept. */
   async stop(): Promise<void> {
     await end(this.#server, 'SIGTERM', 20_000)
     await end(this.#nats, 'SIGTERM', 20_000)
-    rmSync(this.folder, { recursive: true, force: true })
+    if (this.options.keep) console.log(`kept: ${this.folder}`)
+    else rmSync(this.folder, { recursive: true, force: true })
   }
 
   /** The end of the server's log. */

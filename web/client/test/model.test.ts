@@ -3,7 +3,8 @@
 import { expect, test } from 'vitest'
 import type { Transport } from '../src/events.js'
 import type { Json } from '../src/frames.js'
-import { HEARTBEAT, seeded, World } from './world.js'
+import { seeded } from '../rig/seeded.js'
+import { HEARTBEAT, World } from './world.js'
 
 const SEEDS = Number(process.env['SEEDS'] ?? 300)
 

@@ -9,17 +9,6 @@ import type { Json, ServerFrame } from '../src/frames.js'
 import { merge } from '../src/merge.js'
 import type { StateInfo } from '../src/topic.js'
 
-/** mulberry32. */
-export function seeded(seed: number): () => number {
-  let a = seed >>> 0
-  return () => {
-    a = (a + 0x6d2b79f5) >>> 0
-    let t = Math.imul(a ^ (a >>> 15), a | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-  }
-}
-
 type State = { status: number; n: number; extra?: { [key: string]: number } }
 /** One version of an order. `line` names the epoch in which it was made: an earlier owner's end may be cut off. */
 interface Version {
