@@ -3,11 +3,13 @@
 
 pub mod auth;
 mod effective;
+mod map;
 mod origins;
 mod routing;
 
 pub use auth::AuthSettings;
 pub use effective::Change;
+pub use map::{Map, MapSettings, Tiles};
 pub use origins::Origins;
 pub use routing::{Routing, RoutingSettings};
 
@@ -33,6 +35,7 @@ pub struct Settings {
     pub bridge: BridgeSettings,
     pub auth: AuthSettings,
     pub routing: RoutingSettings,
+    pub map: MapSettings,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +55,8 @@ pub struct HttpSettings {
     pub admissions_per_s: u32,
     /// Over how long a time clients are told to go when the node ends; 0: all at once.
     pub drain_s: u64,
+    /// Where pages send those who have no token: a URL or a path of this server.
+    pub sign_in_url: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -98,6 +103,7 @@ impl Default for Settings {
             bridge: BridgeSettings::default(),
             auth: AuthSettings::default(),
             routing: RoutingSettings::default(),
+            map: MapSettings::default(),
         }
     }
 }
@@ -112,6 +118,7 @@ impl Default for HttpSettings {
             origins: Vec::new(),
             admissions_per_s: 1_000,
             drain_s: 10,
+            sign_in_url: None,
         }
     }
 }
@@ -143,10 +150,12 @@ pub struct Config {
     pub origins: Origins,
     pub admissions_per_s: u32,
     pub drain: Duration,
+    pub sign_in_url: Option<String>,
     /// Whose tokens are taken; `None` where nobody is configured.
     pub auth: Option<auth::Auth>,
     /// Who is asked for routes; `None` where nobody is.
     pub routing: Option<Routing>,
+    pub map: Map,
     pub nats: NatsSettings,
     pub owner_heartbeat: Duration,
     pub passivate_after: Duration,
@@ -223,11 +232,19 @@ impl Settings {
         if self.http.sockjs_test_services && !http.ip().to_canonical().is_loopback() {
             return Err(bad("http.sockjs_test_services", format!("only on loopback, which {http} is not")));
         }
-        let script = &self.http.sockjs_client_url;
-        let is_url = ["/", "http://", "https://"].iter().any(|start| script.starts_with(start));
-        // It stands in quotes in a page.
-        if !is_url || !script.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'<>&".contains(&byte)) {
-            return Err(bad("http.sockjs_client_url", format!("`{script}` must be a URL, or a path of this server")));
+        // The first stands in quotes in a page, the second becomes a link.
+        let pages = [
+            ("http.sockjs_client_url", Some(&self.http.sockjs_client_url), "\"'<>&"),
+            ("http.sign_in_url", self.http.sign_in_url.as_ref(), "\"'<>"),
+        ];
+        for (key, url, without) in pages {
+            let fits = |url: &str| {
+                let is_url = ["/", "http://", "https://"].iter().any(|start| url.starts_with(start));
+                is_url && url.chars().all(|c| c.is_ascii_graphic() && !without.contains(c))
+            };
+            if let Some(url) = url.filter(|url| !fits(url)) {
+                return Err(bad(key, format!("`{url}` must be a URL, or a path of this server")));
+            }
         }
         Ok(Config {
             cell: self.cell.parse().map_err(|e: crate::domain::ids::IdError| bad("cell", e.to_string()))?,
@@ -242,6 +259,8 @@ impl Settings {
             drain: Duration::from_secs(self.http.drain_s),
             auth: self.auth.check()?,
             routing: self.routing.check()?,
+            map: self.map.check()?,
+            sign_in_url: self.http.sign_in_url,
             owner_heartbeat: seconds("tracker.heartbeat_s", self.tracker.heartbeat_s, 60)?,
             passivate_after: seconds("tracker.passivate_after_s", self.tracker.passivate_after_s, 86_400)?,
             client_heartbeat: seconds("bridge.heartbeat_s", self.bridge.heartbeat_s, 60)?,
@@ -268,7 +287,7 @@ type Variables = std::collections::HashMap<String, String>;
 /// The variables that are settings: those that are text whatever they look like, and the others. Others with our prefix are
 /// somebody else's: those that `nats.conf` refers to, and the command line's own.
 fn variables(all: impl Iterator<Item = (String, String)>) -> (Variables, Variables) {
-    const KEYS: [&str; 9] = ["CELL", "DATA", "ROLES", "HTTP", "NATS", "TRACKER", "BRIDGE", "AUTH", "ROUTING"];
+    const KEYS: [&str; 10] = ["CELL", "DATA", "ROLES", "HTTP", "NATS", "TRACKER", "BRIDGE", "AUTH", "ROUTING", "MAP"];
     const TEXT: [&str; 2] = ["AUTH__SECRET", "AUTH__SECRET_FILE"];
     fn key(name: &str) -> Option<&str> {
         name.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('_'))
@@ -325,6 +344,9 @@ mod tests {
         let mut script = Settings::default();
         script.http.sockjs_client_url = "/x.js\"><script>".into();
         assert!(script.check().unwrap_err().to_string().contains("http.sockjs_client_url"));
+        let mut sign_in = Settings::default();
+        sign_in.http.sign_in_url = Some("javascript:alert(1)".into());
+        assert!(sign_in.check().unwrap_err().to_string().contains("http.sign_in_url"));
         let alone = Settings { roles: vec!["bridge".into()], ..Settings::default() };
         assert!(alone.check().unwrap_err().to_string().contains("nats.url"));
     }

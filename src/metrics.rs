@@ -1,11 +1,15 @@
 //! Every metric of the process, with its name and labels, in one place.
 
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// A label set of one name.
 macro_rules! label {
@@ -81,7 +85,9 @@ pub struct Metrics {
     pub feed_restarts: Counter,
     /// 1 while the node serves its cell.
     pub cell_serving: Gauge,
-    pub connections: Family<Transport, Gauge>,
+    connections: Family<Transport, Gauge>,
+    /// Those that `connections` has a gauge of: the family can't be walked.
+    transports: Arc<Mutex<BTreeSet<&'static str>>>,
     pub watched_orders: Gauge,
     pub frames_encoded: Counter,
     /// Frames that a newer one of their topic replaced, because the client took none.
@@ -211,12 +217,25 @@ impl Default for Metrics {
             jwks_fetches: register!("jwks_fetches", "Fetches of issuers' keys", Family::default()),
             routes: register!("routes", "Routes asked for, by what became of them", Family::default()),
             routes_waiting: register!("routes_waiting", "Orders that wait for a route", Gauge::default()),
+            transports: Arc::default(),
             registry: Arc::new(registry),
         }
     }
 }
 
 impl Metrics {
+    /// The open connections of a transport.
+    pub fn connections_over(&self, transport: &'static str) -> Gauge {
+        self.transports.lock().insert(transport);
+        self.connections.get_or_create(&Transport { transport }).clone()
+    }
+
+    /// Open connections by transport, of those that were ever used.
+    pub fn open_connections(&self) -> BTreeMap<String, u64> {
+        let open = |transport: &'static str| self.connections.get_or_create(&Transport { transport }).get();
+        self.transports.lock().iter().map(|name| ((*name).to_owned(), open(name).try_into().unwrap_or(0))).collect()
+    }
+
     /// OpenMetrics text.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut out = String::new();
@@ -233,6 +252,10 @@ mod tests {
     fn encodes() {
         let metrics = Metrics::default();
         metrics.fixes.get_or_create(&VerdictLabel { verdict: "good" }).inc();
+        assert_eq!(metrics.open_connections(), BTreeMap::new());
+        metrics.connections_over("ws").inc_by(2);
+        metrics.connections_over("poll");
+        assert_eq!(metrics.open_connections(), BTreeMap::from([("ws".to_owned(), 2), ("poll".to_owned(), 0)]));
         metrics.latency_seconds.get_or_create(&Step { step: "committed" }).observe(0.002);
         let text = metrics.encode().unwrap();
         assert!(text.contains(r#"trunkline_fixes_total{verdict="good"} 1"#), "{text}");

@@ -11,6 +11,7 @@ use crate::{
         alert::{AlertBody, AlertPage, AlertQuery, AlertsQuery},
         answer::Outcome,
         board,
+        figures::Figures,
         log::Batch,
         query,
         update::OwnDelta,
@@ -139,6 +140,7 @@ pub trait Owner: Send + Sync + std::fmt::Debug + 'static {
     fn nearest(&self, ask: query::NearestQuery) -> BoxFuture<'static, query::Reply<query::NearRiders>>;
     fn riders(&self, ask: query::RidersQuery) -> BoxFuture<'static, query::Reply<query::RiderPage>>;
     fn cell(&self) -> BoxFuture<'static, query::Reply<query::CellState>>;
+    fn figures(&self) -> BoxFuture<'static, query::Reply<Figures>>;
     /// The committed version of every order that is active or was completed within the last hour: what heartbeats say.
     fn versions(&self) -> BoxFuture<'static, Vec<(OrderId, u64)>>;
     /// A rider's whole document, which is announced at every change until some time after the last question.
@@ -221,6 +223,16 @@ pub struct OrderColumns {
     pub create_time: UnixMillis,
     pub update_time: UnixMillis,
     pub complete_time: Option<UnixMillis>,
+    /// Of an order that has ended; in no column of the row.
+    pub ended: Option<Ended>,
+}
+
+/// How an order ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Completed or cancelled, cell time.
+    pub at: UnixMillis,
+    pub promise_to: Option<UnixMillis>,
 }
 
 /// A history line or a change to one.

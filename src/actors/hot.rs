@@ -165,7 +165,7 @@ impl Hot {
         region: &Region,
         after: Option<&OrderCursor>,
         limit: usize,
-        suits: impl Fn(&HotOrder) -> bool,
+        suits: impl Fn(&OrderId, &HotOrder) -> bool,
     ) -> Vec<(OrderId, HotOrder)> {
         let mut found: Vec<OrderCursor> = {
             let orders = self.orders.read();
@@ -174,7 +174,7 @@ impl Hot {
             let inside = places.filter(|(_, point)| region.contains(*point));
             inside
                 .filter_map(|(order, _)| {
-                    let known = orders.known.get(&order).filter(|known| suits(known))?;
+                    let known = orders.known.get(&order).filter(|known| suits(&order, known))?;
                     Some(OrderCursor { created_at: known.live.created_at, order })
                 })
                 .filter(|cursor| after.is_none_or(|after| cursor < after))
@@ -199,6 +199,11 @@ impl Hot {
     pub(super) fn rules_committed(&self, rules: &Rules) {
         self.max_orders_per_rider.store(rules.max_orders_per_rider, Ordering::Relaxed);
         self.finds_routes.store(rules.finds_routes(), Ordering::Relaxed);
+    }
+
+    /// How many riders are on shift.
+    pub fn on_shift(&self) -> u64 {
+        self.riders.read().known.values().filter(|rider| rider.on_shift).count() as u64
     }
 
     /// The `k` riders nearest to a point, of those within `max_m` that `suits` lets through; with the distance, metres.

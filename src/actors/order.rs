@@ -7,7 +7,7 @@ use crate::{
         alert::AlertChange,
         effect::{CarryChange, Change, RouteEnds, Task},
     },
-    ports::{HistoryItem, OrderColumns, OrderCommit, OrderImage, RunningTimer, Store},
+    ports::{Ended, HistoryItem, OrderColumns, OrderCommit, OrderImage, RunningTimer, Store},
     wire::{blob, doc, update::OwnDelta},
 };
 use bytes::Bytes;
@@ -235,6 +235,11 @@ fn last_revisions(history: Vec<(Place, HistoryItem)>) -> Vec<(Place, HistoryItem
     kept.into_iter().flatten().collect()
 }
 
+fn ended(facts: &Facts, live: &Live) -> Option<Ended> {
+    let at = live.completed_at.or(live.cancelled_at).filter(|_| live.status.is_final())?;
+    Some(Ended { at, promise_to: facts.promise.map(|promise| promise.to) })
+}
+
 /// What the store keeps of an order, but for its timers.
 fn commit_of(order: &mut Order) -> Result<OrderCommit, blob::BlobError> {
     let chunks = order.track.take_dirty().into_iter().map(|(n, chunk)| (n, Bytes::from(chunk.into_vec()))).collect();
@@ -255,6 +260,7 @@ fn commit_of(order: &mut Order) -> Result<OrderCommit, blob::BlobError> {
             create_time: live.created_at,
             update_time: *updated_at,
             complete_time: live.completed_at,
+            ended: ended(facts, live),
         },
         head: Bytes::from(blob::encode(order)?),
         chunks,

@@ -2,6 +2,7 @@
 //! only place that names everybody; it decides nothing.
 
 pub mod backup;
+mod counted;
 mod owner;
 mod places;
 mod rebuild;
@@ -36,6 +37,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(20);
 pub enum AppError {
     #[error(transparent)]
     Bind(#[from] bridge::BindError),
+    #[error("configuration: map.folder: {0} is no folder")]
+    Maps(std::path::PathBuf),
     #[error(transparent)]
     Auth(#[from] auth::AuthError),
     #[error("listening on {addr}: {source}")]
@@ -215,6 +218,8 @@ impl App {
         options.boards.owner_heartbeat = config.owner_heartbeat;
         options.sockjs.client_url.clone_from(&config.sockjs_client_url);
         options.sockjs.test_services = config.sockjs_test_services;
+        options.screens.sign_in_url.clone_from(&config.sign_in_url);
+        options.screens.map.clone_from(&config.map);
         if let Some(auth) = &config.auth {
             options.expiry_grace = auth.expiry_grace;
         }
@@ -254,11 +259,14 @@ impl App {
     }
 }
 
-/// What can be said of a configuration before anything is started: whether clients may be served as it says, and whether the
-/// keys are good.
+/// What can be said of a configuration before anything is started: whether clients may be served as it says, whether the
+/// keys are good, and whether the base map's folder is there.
 pub fn check(config: &Config) -> Result<(), AppError> {
     if config.bridge {
         bridge::check_bind(config.http, config.auth.is_some(), config.insecure)?;
+        if let Some(folder) = config.map.folder.as_ref().filter(|folder| !folder.is_dir()) {
+            return Err(AppError::Maps(folder.clone()));
+        }
     }
     config.auth.iter().try_for_each(auth::check)?;
     Ok(())

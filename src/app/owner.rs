@@ -1,17 +1,19 @@
 //! The cell's owner as its bridges ask it: from memory where an order is active or recent, else from the store.
 
-use super::places;
+use super::{counted::Counted, places};
 use crate::{
     actors::CellHandle,
     clock::{self, Stopwatch},
-    domain::{OrderId, RiderId, cell::Rider},
+    domain::{CellId, OrderId, RiderId, Status, cell::Rider},
+    metrics::Metrics,
     ports::{self, StoreError},
-    store::{ListError, Store},
+    store::{Counts, ListError, Store},
     wire::{
         alert::{AlertBody, AlertPage, AlertQuery, AlertsQuery},
         blob,
         board::{self, CellPage, CellQuery, CellWord, RiderWord},
         doc,
+        figures::{ENDED_WITHIN_MS, Figures, RiderFigures},
         query::{
             CellState, Deltas, DeltasQuery, ListQuery, NearRiders, NearestQuery, OrderPage, OrderQuery, PassedPage,
             PassedQuery, Reply, RiderPage, RiderQuery, RiderState, RidersQuery, Snapshot, TrackPage, TrackQuery,
@@ -19,11 +21,12 @@ use crate::{
     },
 };
 use futures::future::BoxFuture;
-use std::{future::ready, time::Duration};
+use std::{collections::BTreeMap, future::ready, time::Duration};
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub(super) struct CellOwner {
+    pub id: CellId,
     pub cell: CellHandle,
     pub store: Store,
     pub epoch: u64,
@@ -31,6 +34,8 @@ pub(super) struct CellOwner {
     pub since_epoch: u64,
     /// The owner's own time, in which interest ends.
     pub since: Stopwatch,
+    pub counted: Counted,
+    pub metrics: Metrics,
 }
 
 impl CellOwner {
@@ -46,6 +51,24 @@ impl CellOwner {
 
     fn is_stopped(&self) -> bool {
         self.cell.stopped().borrow().is_some()
+    }
+
+    async fn count(&self) -> Result<Figures, StoreError> {
+        let count = || async {
+            let at_ms = self.cell.clock().at_log(clock::wall());
+            Ok((at_ms, self.store.counts(at_ms.plus(-ENDED_WITHIN_MS)).await?))
+        };
+        let (at_ms, Counts { orders, late, eta }) = self.counted.get(|| self.since.elapsed(), count).await?;
+        Ok(Figures {
+            cell: self.id.clone(),
+            at_ms,
+            orders: Status::ALL.map(|status| status.code().to_string()).into_iter().zip(orders).collect(),
+            late,
+            eta,
+            backlog: self.metrics.backlog.get().try_into().unwrap_or(0),
+            riders: RiderFigures { on_shift: self.cell.hot().on_shift() },
+            connections: BTreeMap::new(),
+        })
     }
 
     async fn rider_state(&self, id: RiderId) -> Result<Reply<RiderState>, StoreError> {
@@ -211,6 +234,16 @@ impl ports::Owner for CellOwner {
                 cell_time_ms: clock.at_log(clock::wall()),
                 clock_scale: clock.scale(),
             })
+        })
+    }
+
+    fn figures(&self) -> BoxFuture<'static, Reply<Figures>> {
+        let owner = self.clone();
+        Box::pin(async move {
+            match owner.unavailable() {
+                Some(unavailable) => unavailable,
+                None => owner.count().await.map_or_else(|e| Reply::Unavailable(e.to_string()), Reply::Ok),
+            }
         })
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     actors::{Hot, HotOrder, HotRider},
-    domain::RiderId,
+    domain::{OrderId, RiderId},
     geo::Point,
     wire::{
         FieldError, doc,
@@ -48,7 +48,7 @@ pub(super) fn orders(hot: &Hot, ask: &ListQuery, epoch: u64) -> Option<Result<Or
     let page = || {
         let cursor: Option<OrderCursor> = ask.cursor.as_ref().map(|text| text.parse()).transpose()?;
         let (region, limit) = (within.region()?, page_limit(ask.limit)?);
-        let found = hot.orders_within(&region, cursor.as_ref(), limit + 1, |order| is_asked_for(ask, order));
+        let found = hot.orders_within(&region, cursor.as_ref(), limit + 1, |id, order| is_asked_for(ask, id, order));
         let mut cursors = Vec::with_capacity(found.len());
         let snapshots = found.into_iter().map(|(order, known)| {
             let state = known.document(&order);
@@ -63,7 +63,7 @@ pub(super) fn orders(hot: &Hot, ask: &ListQuery, epoch: u64) -> Option<Result<Or
 }
 
 /// The filters of [`crate::store`]'s lists, on an order in memory.
-fn is_asked_for(ask: &ListQuery, order: &HotOrder) -> bool {
+fn is_asked_for(ask: &ListQuery, id: &OrderId, order: &HotOrder) -> bool {
     let ListQuery {
         status,
         rider,
@@ -73,6 +73,7 @@ fn is_asked_for(ask: &ListQuery, order: &HotOrder) -> bool {
         created_to_ms,
         updated_from_ms,
         updated_to_ms,
+        among,
         within: _,
         cursor: _,
         limit: _,
@@ -86,6 +87,7 @@ fn is_asked_for(ask: &ListQuery, order: &HotOrder) -> bool {
         && created_to_ms.is_none_or(|to| live.created_at < to)
         && updated_from_ms.is_none_or(|from| *at >= from)
         && updated_to_ms.is_none_or(|to| *at < to)
+        && among.as_ref().is_none_or(|among| among.contains(id))
 }
 
 /// Everybody, or those on shift who have room for another order.

@@ -1,6 +1,6 @@
 //! The tracker's half of a node: the cell's log, its owner, and everything that the owner says.
 
-use super::{AppError, connect, owner::CellOwner};
+use super::{AppError, connect, counted::Counted, owner::CellOwner};
 use crate::{
     actors::{CellHandle, CellOptions, Hot, HotOrder, Restored},
     bridge::health::Health,
@@ -109,11 +109,14 @@ impl Tracker {
         )
         .await?;
         let owner = Arc::new(CellOwner {
+            id: id.clone(),
             cell: cell.clone(),
             store: store.clone(),
             epoch,
             since_epoch,
             since: Stopwatch::start(),
+            counted: Counted::default(),
+            metrics: metrics.clone(),
         });
 
         let stop = || publish_stop.clone();

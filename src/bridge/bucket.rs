@@ -39,8 +39,15 @@ pub trait Bucket: Send + Sync + std::fmt::Debug + 'static {
     /// Removes the value and its history; with `revision`, only if it is still that one. Whether this removed it: of those who
     /// purge one revision, one is told so. (Without `revision` it is always true.)
     fn purge(&self, key: &str, revision: Option<u64>) -> BoxFuture<'static, Result<bool, BucketError>>;
+    /// Removes whatever stands under the keys that a filter takes, as [`Self::keys`] does, and leaves no trace of the keys.
+    fn purge_all(&self, filter: &str) -> BoxFuture<'static, Result<(), BucketError>>;
     /// Removes whatever stands under `{key}.…`, with its history.
-    fn purge_below(&self, key: &str) -> BoxFuture<'static, Result<(), BucketError>>;
+    fn purge_below(&self, key: &str) -> BoxFuture<'static, Result<(), BucketError>> {
+        self.purge_all(&format!("{key}.>"))
+    }
+    /// Keys that a filter takes, in no order and at most so many: `*` stands for a token, `>` at the end for one or more. One
+    /// that was purged may still be named.
+    fn keys(&self, filter: &str, most: usize) -> BoxFuture<'static, Result<Vec<String>, BucketError>>;
 }
 
 /// A JetStream bucket, looked up when it is first needed: it may be made after this node starts.
@@ -129,12 +136,28 @@ impl Bucket for NatsBucket {
         })
     }
 
-    fn purge_below(&self, key: &str) -> BoxFuture<'static, Result<(), BucketError>> {
-        let (this, key) = (self.clone(), key.to_owned());
+    fn purge_all(&self, filter: &str) -> BoxFuture<'static, Result<(), BucketError>> {
+        let (this, filter) = (self.clone(), filter.to_owned());
         Box::pin(async move {
             let store = this.store().await?;
-            let below = format!("{}{key}.>", store.prefix);
-            store.stream.purge().filter(below).await.map(drop).map_err(|e| this.error(e))
+            let filter = format!("{}{filter}", store.prefix);
+            store.stream.purge().filter(filter).await.map(drop).map_err(|e| this.error(e))
+        })
+    }
+
+    fn keys(&self, filter: &str, most: usize) -> BoxFuture<'static, Result<Vec<String>, BucketError>> {
+        let (this, filter) = (self.clone(), filter.to_owned());
+        Box::pin(async move {
+            let store = this.store().await?;
+            let filter = format!("{}{filter}", store.prefix);
+            let subjects = store.stream.info_with_subjects(filter).await.map_err(|e| this.error(e))?;
+            let mut subjects = subjects.take(most);
+            let mut keys = Vec::new();
+            while let Some(subject) = subjects.next().await {
+                let (subject, _) = subject.map_err(|e| this.error(e))?;
+                keys.extend(subject.strip_prefix(&store.prefix).map(str::to_owned));
+            }
+            Ok(keys)
         })
     }
 }
@@ -218,9 +241,27 @@ impl Bucket for MemoryBucket {
         Box::pin(std::future::ready(Ok(purged)))
     }
 
-    fn purge_below(&self, key: &str) -> BoxFuture<'static, Result<(), BucketError>> {
-        let below = format!("{key}.");
-        self.entries.lock().0.retain(|key, _| !key.starts_with(&below));
+    fn purge_all(&self, filter: &str) -> BoxFuture<'static, Result<(), BucketError>> {
+        self.entries.lock().0.retain(|key, _| !takes(filter, key));
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn keys(&self, filter: &str, most: usize) -> BoxFuture<'static, Result<Vec<String>, BucketError>> {
+        let entries = self.entries.lock();
+        let keys = entries.0.keys().filter(|key| takes(filter, key)).take(most).cloned().collect();
+        Box::pin(std::future::ready(Ok(keys)))
+    }
+}
+
+/// Whether a filter takes a key, as NATS says.
+fn takes(filter: &str, key: &str) -> bool {
+    let (mut filter, mut key) = (filter.split('.'), key.split('.'));
+    loop {
+        match (filter.next(), key.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some("*"), Some(_)) => {}
+            (Some(wanted), Some(token)) if wanted == token => {}
+            (Some(_) | None, _) => return false,
+        }
     }
 }

@@ -100,15 +100,20 @@ async fn edit(
     let command = command(with_rev(Value::Object(body).to_string().into(), if_match)?);
     check(&command)?;
     bridge.health.check()?;
-    let (LogSubject::Order { order, verb, .. }, key) = (&command.subject, command.idempotency_key.as_deref()) else {
+    let (LogSubject::Order { cell, order, verb }, key) = (&command.subject, command.idempotency_key.as_deref()) else {
         return Err(FieldError::new("verb", "is no edit").into());
     };
     let (order, key) = (order.clone(), key_id(&publisher(Some(&command.publisher))?, order, verb, check_key(key)?));
-    bridge.personal.propose(&order, key, personal).await?;
+    bridge.personal.propose(&order, key, personal.clone()).await?;
+    // After the data, so that nobody who tidies takes it for unneeded; before the edit can be seen.
+    bridge.personal.index(cell, &order, &personal).await?;
     let outcome = bridge.commands.submit(command).await?;
     match &outcome {
         Outcome::Accepted(acceptance) => bridge.personal.accept(&order, key, acceptance.rev).await?,
         Outcome::Refused(_) | Outcome::Fixes(_) => bridge.personal.withdraw(&order, key).await?,
+    }
+    if personal.contact.is_some() {
+        bridge.personal.tidy(&order).await?;
     }
     Ok(outcome)
 }

@@ -17,7 +17,7 @@ use super::{
     session::{Action, Session},
 };
 use crate::{
-    metrics::{CloseReason, Metrics, Transport},
+    metrics::{CloseReason, Metrics},
     wire::{access::Principal, answer::Outcome, client::Close, problem::Problem},
 };
 use futures::future::BoxFuture;
@@ -400,7 +400,7 @@ pub(super) struct Open(Gauge);
 
 impl Open {
     pub(super) fn new(metrics: &Metrics, transport: &'static str) -> Self {
-        let gauge = metrics.connections.get_or_create(&Transport { transport }).clone();
+        let gauge = metrics.connections_over(transport);
         gauge.inc();
         Self(gauge)
     }

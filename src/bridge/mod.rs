@@ -37,6 +37,7 @@ pub mod publish;
 pub mod reject;
 mod replay;
 mod rest;
+pub mod screens;
 mod serve;
 pub mod session;
 pub mod shares;
@@ -108,6 +109,7 @@ pub struct Options {
     pub hub: hub::HubOptions,
     pub boards: boards::BoardOptions,
     pub sockjs: sockjs::Options,
+    pub screens: screens::Options,
 }
 
 impl Default for Options {
@@ -137,6 +139,7 @@ impl Default for Options {
             hub: hub::HubOptions::default(),
             boards: boards::BoardOptions::default(),
             sockjs: sockjs::Options::default(),
+            screens: screens::Options::default(),
         }
     }
 }
@@ -150,6 +153,8 @@ pub struct Ports {
     pub log: Arc<dyn publish::LogWriter>,
     pub directory: directory::Directory,
     pub personal: Arc<dyn bucket::Bucket>,
+    /// Orders by the ends of telephone numbers.
+    pub phones: Arc<dyn bucket::Bucket>,
     pub shares: Arc<dyn bucket::Bucket>,
     /// Sessions that other nodes hold.
     pub sessions: Arc<dyn sockjs::peers::Peers>,
@@ -215,6 +220,7 @@ impl Bridge {
             log: Arc::new(publish::NatsLogWriter::new(client, js.clone())),
             directory,
             personal: Arc::new(bucket::NatsBucket::new(js.clone(), subject::PERSONAL_BUCKET)),
+            phones: Arc::new(bucket::NatsBucket::new(js.clone(), subject::PHONES_BUCKET)),
             shares: Arc::new(bucket::NatsBucket::new(js.clone(), subject::SHARES_BUCKET)),
             sessions: Arc::new(sessions),
             tickets: Arc::new(bucket::NatsBucket::new(js, subject::TICKETS_BUCKET)),
@@ -232,7 +238,8 @@ impl Bridge {
         tracker: TaskTracker,
         cancel: CancellationToken,
     ) -> Self {
-        let personal = Arc::new(personal::PersonalData::new(ports.personal.clone()));
+        let personal = personal::PersonalData::new(ports.personal.clone()).with_phones(ports.phones.clone());
+        let personal = Arc::new(personal);
         let hub = hub::Hub::start(
             options.hub.clone(),
             ports.source.clone(),

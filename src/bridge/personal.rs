@@ -6,9 +6,11 @@
 //! accepted. Who finds another's entry puts its own aside, under `{order}.{key}`. The accepted create settles its own,
 //! wherever it stands; the refused one takes its own away; what a create without an answer leaves is shown to nobody, and
 //! settled when the same create is repeated and accepted. A repetition finds its own entry and writes nothing; after an
-//! erasure it writes nothing either, because the order exists. What becomes of edits is told in `edits`.
+//! erasure it writes nothing either, because the order exists. What becomes of edits is told in `edits`, how orders are found
+//! by a telephone number in [`phones`].
 
 mod edits;
+pub mod phones;
 
 use super::bucket::{Bucket, BucketError};
 use crate::{
@@ -39,13 +41,15 @@ pub enum Written {
 #[derive(Clone, Debug)]
 pub struct PersonalData {
     bucket: Arc<dyn Bucket>,
+    /// The index by telephone numbers.
+    phones: Option<Arc<dyn Bucket>>,
     /// An entry that can't be read was reported. Once is enough: it would be read at every look at its order.
     warned: Arc<AtomicBool>,
 }
 
 impl PersonalData {
     pub fn new(bucket: Arc<dyn Bucket>) -> Self {
-        Self { bucket, warned: Arc::default() }
+        Self { bucket, phones: None, warned: Arc::default() }
     }
 
     /// What came with the order's create. An entry that can't be read is none: it must not hide the order.

@@ -9,6 +9,7 @@ use crate::{
     wire::{
         FieldError,
         alert::{AlertBody, AlertPage, AlertQuery, AlertsQuery, parse_alert_id},
+        figures::Figures,
         query::{
             CellState, Deltas, DeltasQuery, ListQuery, NearRiders, NearestQuery, OrderPage, OrderQuery, PassedPage,
             PassedQuery, Reply, RiderPage, RiderQuery, RiderState, RidersQuery, Snapshot, TrackPage, TrackQuery, what,
@@ -51,6 +52,7 @@ pub trait SnapshotSource: Send + Sync + std::fmt::Debug + 'static {
     fn nearest(&self, ask: NearestQuery) -> BoxFuture<'static, Found<NearRiders>>;
     fn riders(&self, ask: RidersQuery) -> BoxFuture<'static, Found<RiderPage>>;
     fn cell(&self) -> BoxFuture<'static, Found<CellState>>;
+    fn figures(&self) -> BoxFuture<'static, Found<Figures>>;
 }
 
 /// Update messages of one order ([`crate::wire::update::Update`] as JSON).
@@ -175,6 +177,10 @@ impl SnapshotSource for NatsSource {
 
     fn cell(&self) -> BoxFuture<'static, Found<CellState>> {
         self.ask(what::CELL, None::<()>)
+    }
+
+    fn figures(&self) -> BoxFuture<'static, Found<Figures>> {
+        self.ask(what::FIGURES, None::<()>)
     }
 }
 

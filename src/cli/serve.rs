@@ -32,6 +32,9 @@ pub(super) struct ServeArgs {
     /// `tracker`, `bridge` or both.
     #[arg(long, value_delimiter = ',')]
     roles: Option<Vec<String>>,
+    /// A folder with `CELL.pmtiles` and `CELL.geojson`, the base map of the screens.
+    #[arg(long, value_name = "DIR")]
+    maps: Option<PathBuf>,
     /// Serve clients without tokens: on loopback only, and only where no keys are configured.
     #[arg(long)]
     insecure: bool,
@@ -50,6 +53,7 @@ impl ServeArgs {
         settings.nats.url = self.nats.clone().or(settings.nats.url);
         settings.data = self.data.clone().unwrap_or(settings.data);
         settings.cell = or(&self.cell, settings.cell);
+        settings.map.folder = self.maps.clone().or(settings.map.folder);
         settings.roles = self.roles.clone().unwrap_or(settings.roles);
         Ok(settings)
     }

@@ -3,6 +3,7 @@
 
 use super::{command::Operator, fix::Position, ids::RiderId, time::UnixMillis};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -221,6 +222,8 @@ pub struct Alert {
 pub struct AlertChange {
     pub alert: Alert,
     pub at: UnixMillis,
+    /// What was written when it was acknowledged.
+    pub note: Option<Arc<str>>,
 }
 
 /// An open alert as the order's published state shows it.

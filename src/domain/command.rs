@@ -126,6 +126,8 @@ pub enum Action {
     /// Operations have taken note of the order's alert of this number.
     Acknowledge {
         alert: u32,
+        /// What they found or did, for people.
+        note: Option<Arc<str>>,
     },
 }
 
@@ -221,7 +223,8 @@ impl Action {
             | Self::Return { .. }
             | Self::Missing(_)
             | Self::Edit(_) => 2,
-            Self::Acknowledge { .. } => 3,
+            Self::Acknowledge { note: None, .. } => 3,
+            Self::Acknowledge { note: Some(_), .. } => 4,
         }
     }
 }

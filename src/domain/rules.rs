@@ -12,8 +12,8 @@ pub const MAX_STOPS: usize = 50;
 /// A log that never asks is played by version 1, whatever the program: it gives what it always gave. Version 2 adds the
 /// commands fail, return, missing and edit, proof of delivery, shifts that hand over, stops ahead that change with the
 /// trip and not only with the next fix, and dispatch. Version 3 adds what an order watches of itself (progress, arrival
-/// time, alerts), and routes that are found for orders without one.
-pub const RULES_VERSION: u32 = 3;
+/// time, alerts), and routes that are found for orders without one. Version 4 adds notes to acknowledgements.
+pub const RULES_VERSION: u32 = 4;
 
 /// Who gives packed orders to riders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -79,10 +79,19 @@ pub(crate) fn life(seed: u64, len: u64, orders: u32, riders: u32) -> Vec<Entry> 
 
 /// The same with everything that came with version 3: orders that watch themselves, with promises, routes and timers.
 pub(crate) fn watching(seed: u64, len: u64, orders: u32, riders: u32) -> Vec<Entry> {
+    watched_by(3, seed, len, orders, riders)
+}
+
+/// The same with everything that came with version 4: notes.
+pub(crate) fn noting(seed: u64, len: u64, orders: u32, riders: u32) -> Vec<Entry> {
+    watched_by(4, seed, len, orders, riders)
+}
+
+fn watched_by(version: u32, seed: u64, len: u64, orders: u32, riders: u32) -> Vec<Entry> {
     let log = entries(seed, len, |rng, seq, now| {
         let input = input(rng, now, orders, riders);
         if seq == 1 {
-            return watched(rng, Rules { rules_version: 3, ..Rules::default() });
+            return watched(rng, version, Rules { rules_version: version, ..Rules::default() });
         }
         if rng.random_bool(0.15) {
             return later_input(rng, now, orders, riders);
@@ -98,13 +107,14 @@ pub(crate) fn watching(seed: u64, len: u64, orders: u32, riders: u32) -> Vec<Ent
             return Input::Route { order: order(rng.random_range(0..orders)), found };
         }
         match input {
-            Input::Rules { rules, .. } => watched(rng, rules),
+            Input::Rules { rules, .. } => watched(rng, version, rules),
             Input::Command { order, mut command } => {
                 if let Action::Create(facts) = &mut command.action {
                     *facts = planned(rng, now, facts);
                 } else if rng.random_bool(0.3) {
                     command.key = KeyId(rng.random());
-                    command.action = Action::Acknowledge { alert: rng.random_range(1..4) };
+                    let note = (version > 3 && command.key.0[0] % 2 == 0).then(|| "called; 在路上".into());
+                    command.action = Action::Acknowledge { alert: rng.random_range(1..4), note };
                 }
                 Input::Command { order, command }
             }
@@ -145,9 +155,9 @@ fn fired(log: Vec<Entry>) -> Vec<Entry> {
     all
 }
 
-fn watched(rng: &mut ChaCha8Rng, mut rules: Rules) -> Input {
+fn watched(rng: &mut ChaCha8Rng, version: u32, mut rules: Rules) -> Input {
     if rng.random_bool(0.1) {
-        rules.rules_version = rng.random_range(1..4);
+        rules.rules_version = rng.random_range(1..version + 1);
     }
     rules.off_route.raise_after_ms = rng.random_range(0..10_000);
     rules.off_route.clear_after_ms = rng.random_range(0..10_000);

@@ -119,9 +119,10 @@ const fn on_disk(name: &'static str, description: &'static str, max_age: Duratio
     BucketOf { name, description, max_age, storage: StorageType::File, max_bytes: None }
 }
 
-const BUCKETS: [BucketOf; 5] = [
+const BUCKETS: [BucketOf; 6] = [
     on_disk(subject::DIRECTORY_BUCKET, "Order id to cell", FOR_EVER),
     on_disk(subject::PERSONAL_BUCKET, "What names a person, by order id", FOR_EVER),
+    on_disk(subject::PHONES_BUCKET, "Orders by the ends of telephone numbers", FOR_EVER),
     on_disk(subject::EPOCH_BUCKET, "Owners' epochs, by cell", FOR_EVER),
     // A link lives for 30 days at most.
     on_disk(subject::SHARES_BUCKET, "Share links, by order id", Duration::from_secs(31 * 24 * 3_600)),

@@ -116,6 +116,8 @@ async fn ask(cell: &CellId, owner: &dyn Owner, request: &Message) -> Option<Byte
         with(payload, |ask| owner.cell_board(ask)).await
     } else if asked(what::CELL) {
         encode(&owner.cell().await)
+    } else if asked(what::FIGURES) {
+        encode(&owner.figures().await)
     } else {
         let words = what::ALL.join(", ");
         encode(&Reply::<()>::BadRequest(crate::wire::FieldError::new(

@@ -3,16 +3,16 @@
 use super::{Options, Store};
 use crate::{
     domain::{
-        Alert, AlertKind, AlertState, CellId, Facts, Fix, FixId, Live, Mark, Operator, OperatorKind, Order, OrderId,
-        Position, RiderId, Stage, Status, UnixMillis,
+        Alert, AlertKind, AlertState, CellId, Eta, Facts, Fix, FixId, Live, Mark, Operator, OperatorKind, Order,
+        OrderId, Position, RiderId, Stage, Status, UnixMillis,
         alert::{AlertChange, Because, Evidence},
         effect::{Revision, Row, RowFix, RowKind, TimerKind},
-        order::{Money, Place},
+        order::{Money, Place, Promise},
         track::Track,
     },
     geo::Point,
     metrics::Metrics,
-    ports::{Commit, HistoryItem, OrderColumns, OrderCommit, OutboxItem},
+    ports::{Commit, Ended, HistoryItem, OrderColumns, OrderCommit, OutboxItem},
     wire::{
         alert::{AlertBody, alert_body},
         blob, doc, subject,
@@ -48,6 +48,8 @@ pub(super) struct Shop {
     pub(super) extra_bytes: usize,
     /// Fixes lie all over a town and some hours, and change between good and bad.
     pub(super) roaming: bool,
+    /// What the next line tells.
+    eta: Option<Eta>,
 }
 
 impl Shop {
@@ -60,6 +62,7 @@ impl Shop {
             alerts: BTreeMap::new(),
             extra_bytes: 0,
             roaming: false,
+            eta: None,
         }
     }
 
@@ -77,7 +80,7 @@ impl Shop {
     pub(super) fn alerts(&self) -> Vec<AlertBody> {
         let last = |((order, _), alert): (&(OrderId, u32), &Alert)| {
             let at = alert.cleared.map(|c| c.0).or(alert.acknowledged.as_ref().map(|a| a.0));
-            let change = AlertChange { alert: alert.clone(), at: at.unwrap_or(alert.detected_at) };
+            let change = AlertChange { alert: alert.clone(), at: at.unwrap_or(alert.detected_at), note: None };
             alert_body(&CellId::default(), order, &change)
         };
         let mut all: Vec<_> = self.alerts.iter().map(last).collect();
@@ -162,6 +165,7 @@ impl Shop {
             tasks: 0,
             watch: None,
             track: Track::default(),
+            notes: Vec::new(),
         };
         self.orders.insert(id.clone(), Kept { order, fixes: Vec::new(), chunks: BTreeMap::new(), touched: true });
         self.change(&id, RowKind::Create, None, |_| {});
@@ -178,6 +182,37 @@ impl Shop {
         let subject = subject::task(&CellId::default(), &"w".parse().unwrap(), id, n);
         let headers = vec![("Nats-Expected-Last-Subject-Sequence".into(), "0".into())];
         self.commit.outbox.push(OutboxItem { subject, headers, payload: "{}".into(), log_time: None });
+    }
+
+    /// Cell time of what happens next.
+    pub(super) fn now_at(&self) -> UnixMillis {
+        UnixMillis(self.now())
+    }
+
+    /// A good time for an order to end.
+    pub(super) fn end_of(&self, id: &OrderId) -> UnixMillis {
+        self.orders[id].order.updated_at.plus(1_800_000)
+    }
+
+    pub(super) fn promise(&mut self, id: &OrderId, to: Option<UnixMillis>) {
+        self.change(id, RowKind::Edit, None, |order| {
+            let promise = to.map(|to| Promise { from: to.plus(-1), to });
+            order.facts = Arc::new(Facts { promise, ..(*order.facts).clone() });
+        });
+    }
+
+    /// An arrival time is told, or nothing, before the order leaves or on its way.
+    pub(super) fn tell(&mut self, id: &OrderId, eta: Option<Eta>, delivering: bool) {
+        self.eta = eta;
+        self.change(id, RowKind::Stage, None, |order| {
+            order.live.status = if delivering { Status::Delivering } else { Status::Paid };
+        });
+    }
+
+    pub(super) fn complete(&mut self, id: &OrderId, at: UnixMillis) {
+        self.change(id, RowKind::Deliver, None, |order| {
+            (order.live.status, order.live.completed_at) = (Status::Completed, Some(at));
+        });
     }
 
     fn stage(&mut self, id: &OrderId) {
@@ -264,7 +299,7 @@ impl Shop {
             at,
             point: None,
             fix,
-            eta: None,
+            eta: self.eta.take(),
             note: None,
         };
         let state = format!("state at {}", self.seq).into();
@@ -319,7 +354,7 @@ impl Shop {
 
     fn say(&mut self, key: (OrderId, u32), at: UnixMillis) {
         let alert = self.alerts[&key].clone();
-        self.commit.alerts.push(alert_body(&CellId::default(), &key.0, &AlertChange { alert, at }));
+        self.commit.alerts.push(alert_body(&CellId::default(), &key.0, &AlertChange { alert, at, note: None }));
     }
 }
 
@@ -343,5 +378,6 @@ fn columns(order: &Order) -> OrderColumns {
         create_time: live.created_at,
         update_time: *updated_at,
         complete_time: live.completed_at,
+        ended: live.completed_at.map(|at| Ended { at, promise_to: facts.promise.map(|promise| promise.to) }),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! It covers orders, track chunks, history, riders, timers, alerts and the cell's own state with its cursor; every column,
 //! in key order. It leaves out the outbox, which depends on when PubAcks came, the log's creation time, which differs between
-//! a log and its copy, and `order_passed`, which is an index of the history and may hold more than it must. Each value goes
+//! a log and its copy, `outcomes`, which follows from orders and history, and `order_passed`, which is an index of the history and may hold more
+//! than it must. Each value goes
 //! in with its type and length, so that no two contents look alike.
 
 use super::schema::MIGRATIONS;

@@ -13,7 +13,7 @@ use crate::{
     ports::StoreError,
     wire::{
         FieldError, blob, doc,
-        query::{ListQuery, OrderCursor, OrderPage, PAGE_BYTES, Snapshot, page_limit},
+        query::{ListQuery, MAX_AMONG, OrderCursor, OrderPage, PAGE_BYTES, Snapshot, page_limit},
     },
 };
 use rusqlite::{Connection, OptionalExtension, params_from_iter, types::Value};
@@ -46,6 +46,7 @@ impl List {
             created_to_ms,
             updated_from_ms,
             updated_to_ms,
+            among,
             within,
             cursor,
             limit,
@@ -64,6 +65,14 @@ impl List {
         list.when("create_time < ?", created_to_ms.map(|t| Value::Integer(t.0)));
         list.when("update_time >= ?", updated_from_ms.map(|t| Value::Integer(t.0)));
         list.when("update_time < ?", updated_to_ms.map(|t| Value::Integer(t.0)));
+        if let Some(among) = among {
+            if among.len() > MAX_AMONG {
+                return Err(FieldError::new("among", format!("must be at most {MAX_AMONG} orders")));
+            }
+            // One value, however many: the statement's text stays. These few are what is read; no other index is worth a look.
+            let ids = serde_json::to_string(among).map_err(|e| FieldError::new("among", e.to_string()))?;
+            list.when("id IN (SELECT value FROM json_each(?))", Some(Value::Text(ids)));
+        }
         if let Some(token) = cursor {
             let OrderCursor { created_at, order } = token.parse()?;
             list.when("(create_time, id) < (?, ?)", Some(Value::Integer(created_at.0)));

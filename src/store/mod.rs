@@ -16,6 +16,7 @@ mod deltas;
 mod hash;
 mod list;
 mod look;
+mod outcomes;
 mod passed;
 mod read;
 mod readers;
@@ -36,6 +37,7 @@ pub use copy::{CopyError, copy, mark, readopt};
 pub use hash::{HashError, StateHash, TableHash, state_hash};
 pub use list::ListError;
 pub use look::{Look, LookError, StoredOrder};
+pub use outcomes::Counts;
 pub use read::CellImage;
 pub use schema::SchemaError;
 
@@ -274,6 +276,11 @@ impl Store {
     /// How many alerts of each kind are open; kinds without any are left out.
     pub async fn open_alerts(&self) -> Result<Vec<(AlertKind, i64)>, StoreError> {
         self.inner.readers.read(alerts::open_by_kind).await
+    }
+
+    /// What is under way now, and how orders ended at `since` or later, cell time.
+    pub async fn counts(&self, since: UnixMillis) -> Result<Counts, StoreError> {
+        self.inner.readers.read(move |c| outcomes::counts(c, since)).await
     }
 
     /// A page of an order's history, or `None` if there is no such order.

@@ -4,7 +4,7 @@
 //! in log order, so that row ids, like all the rest, are the same however the log was cut into commits and those into
 //! groups.
 
-use super::{alerts, passed::Trail};
+use super::{alerts, outcomes, passed::Trail};
 use crate::{
     domain::{
         Mark, OrderId, UnixMillis,
@@ -52,8 +52,9 @@ pub(super) fn write(
     })?;
     cell_state(connection, cursor, last)?;
     // Orders before history: a stage's line takes the warehouse's name from its order.
-    for merged in merge(group) {
-        order(connection, cell, &merged)?;
+    let orders = merge(group);
+    for merged in &orders {
+        order(connection, cell, merged)?;
     }
     riders(connection, group)?;
     for item in group.iter().flat_map(|commit| &commit.history) {
@@ -75,6 +76,10 @@ pub(super) fn write(
                 }
             }
         }
+    }
+    // And how it ended after it: with what was told on the way.
+    for merged in &orders {
+        outcomes::write(connection, merged.last.order.as_str(), &merged.last.columns)?;
     }
     alerts::write(connection, group)?;
     let mut added = 0;

@@ -26,7 +26,7 @@ pub enum SchemaError {
 
 /// All of them, oldest first.
 pub(super) const MIGRATIONS: &[&str] =
-    &[TABLES, REPORT, ENDED, OUTBOX_AGE, BY_USER, ETA, ALERTS, super::passed::TABLE, CARRY_ON];
+    &[TABLES, REPORT, ENDED, OUTBOX_AGE, BY_USER, ETA, ALERTS, super::passed::TABLE, CARRY_ON, super::outcomes::TABLE];
 
 /// Times are milliseconds since 1970: the cell's unless the name says otherwise. Foreign keys are not declared: every
 /// row comes from one writer that has just written the order, and checking would cost a look-up for each fix.

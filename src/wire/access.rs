@@ -112,6 +112,8 @@ pub enum Right {
     /// The nearest riders, or all in a box.
     FindRiders,
     ReadCell,
+    /// How the cell and the node are doing.
+    ReadFigures,
     /// Erase what names an order's customer.
     Erase,
     /// Make, list and revoke share links of an order.
@@ -149,6 +151,7 @@ pub const RIGHTS: &[(Right, [Reach; 6])] = {
         (ReadRider, [N, N, O, N, A, A]),
         (FindRiders, [N, N, N, N, A, A]),
         (ReadCell, [N, N, N, N, A, A]),
+        (ReadFigures, [N, N, N, N, N, A]),
         (Erase, [N, N, N, N, N, A]),
         (Share, [O, N, N, N, A, A]),
         (FollowOrder, [O, O, O, O, A, A]),
@@ -183,6 +186,7 @@ impl Right {
             Self::ReadRider => "read riders",
             Self::FindRiders => "find riders",
             Self::ReadCell => "read the cell",
+            Self::ReadFigures => "read figures",
             Self::Erase => "erase personal data",
             Self::Share => "share orders",
             Self::FollowOrder => "follow orders",
@@ -257,7 +261,7 @@ mod tests {
         let all = lines.len();
         lines.sort();
         lines.dedup();
-        assert_eq!((lines.len(), all), (27, 27));
+        assert_eq!((lines.len(), all), (28, 28));
     }
 
     #[test]

@@ -86,6 +86,10 @@ pub struct AlertBody {
     pub acknowledged_at_ms: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged_by: Option<String>,
+    /// What they wrote to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 500)]
+    pub acknowledged_note: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Millis>)]
     pub cleared_at_ms: Option<i64>,
@@ -122,7 +126,7 @@ pub fn parse_alert_id(text: &str) -> Option<(OrderId, u32)> {
 }
 
 /// What one change says.
-pub fn alert_body(cell: &CellId, order: &OrderId, AlertChange { alert, at }: &AlertChange) -> AlertBody {
+pub fn alert_body(cell: &CellId, order: &OrderId, AlertChange { alert, at, note }: &AlertChange) -> AlertBody {
     let Alert { n, kind, state, change, rider, evidence, due_at, detected_at, acknowledged, cleared } = alert;
     let Evidence { measure, threshold, since, fixes, about } = evidence;
     AlertBody {
@@ -147,6 +151,7 @@ pub fn alert_body(cell: &CellId, order: &OrderId, AlertChange { alert, at }: &Al
         },
         acknowledged_at_ms: acknowledged.as_ref().map(|(at, _)| at.0),
         acknowledged_by: acknowledged.as_ref().map(|(_, by)| by.id.as_ref().to_owned()),
+        acknowledged_note: note.as_deref().map(str::to_owned),
         cleared_at_ms: cleared.map(|(at, _)| at.0),
         cleared_because: cleared.map(|(_, because)| because.name().to_owned()),
     }

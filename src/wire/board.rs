@@ -15,7 +15,7 @@
 
 use super::{FieldError, view::View};
 use crate::{
-    domain::{Facts, Live, OrderId, Position, RiderId, Stage, Status, UnixMillis, WarehouseId},
+    domain::{AlertKind, Facts, Live, OrderId, Position, RiderId, Stage, Status, UnixMillis, WarehouseId},
     geo::{Bounds, Point, distance_m},
 };
 use serde::{Deserialize, Serialize};
@@ -59,7 +59,7 @@ pub const FIELDS: &[(&str, [bool; 3])] = &[
     ("rider", [false, true, true]),
     ("stops_ahead", [false, false, true]),
     ("items", [true, true, false]),
-    ("promise", [true, true, false]),
+    ("promise", [true, true, true]),
     ("rev", [true, false, false]),
     ("created_at_ms", [true, true, false]),
     ("paid_at_ms", [false, true, false]),
@@ -72,6 +72,11 @@ pub const FIELDS: &[(&str, [bool; 3])] = &[
     ("address", [true, false, false]),
     ("notes", [true, false, false]),
 ];
+
+/// What a board shows in short of a field that would be too much of it, with that field's name: of an ETA the p50, of open
+/// alerts their kinds. Columns as in [`FIELDS`].
+pub const IN_SHORT: &[(&str, &str, [bool; 3])] =
+    &[("eta_p50_ms", "eta", [false, false, true]), ("alerts", "alerts", [false, false, true])];
 
 /// The fields of an order, as its view shows them, that the board shows.
 pub fn pick(board: Board, seen: &Value) -> Map<String, Value> {
@@ -179,12 +184,19 @@ pub struct OrderRow {
     pub created_at_ms: UnixMillis,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paid_at_ms: Option<UnixMillis>,
+    /// The published `eta.p50_ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_p50_ms: Option<UnixMillis>,
+    /// Kinds of the open alerts, by the alerts' numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<AlertKind>,
 }
 
 impl OrderRow {
     /// `None` for one that is final.
     pub fn of(facts: &Facts, live: &Live) -> Option<Self> {
         let place = &facts.warehouse;
+        let outlook = live.outlook.as_deref();
         (!live.status.is_final()).then(|| Self {
             status: live.status,
             stage: live.stage.map(|s| s.name().to_owned()),
@@ -196,6 +208,8 @@ impl OrderRow {
             promise: facts.promise.map(|p| PromiseRow { from_ms: p.from, to_ms: p.to }),
             created_at_ms: live.created_at,
             paid_at_ms: live.paid_at,
+            eta_p50_ms: outlook.and_then(|o| Some(o.eta.as_ref()?.p50)),
+            alerts: outlook.map(|o| o.alerts.iter().map(|alert| alert.kind).collect()).unwrap_or_default(),
         })
     }
 
@@ -316,9 +330,16 @@ pub fn bounds(degrees: &[f64]) -> Result<Bounds, FieldError> {
 mod tests {
     use super::*;
     use crate::{
-        domain::testing,
+        domain::{
+            Eta,
+            alert::OpenAlert,
+            eta::{Basis, Legs, Path},
+            order::Outlook,
+            testing,
+        },
         wire::{doc, view},
     };
+    use std::sync::Arc;
 
     #[test]
     fn a_board_shows_nothing_that_its_view_does_not() {
@@ -331,10 +352,26 @@ mod tests {
                 assert!(known, "{field} on {board:?}");
             }
         }
+        for (name, of, columns) in IN_SHORT {
+            let (_, shown) = view::FIELDS.iter().find(|(name, _)| name == of).unwrap();
+            for board in Board::ALL.into_iter().filter(|board| columns[*board as usize]) {
+                assert_eq!(shown[board.view() as usize], view::Shown::Always, "{name} on {board:?}");
+            }
+        }
         let column = |board: Board| FIELDS.iter().filter(move |(_, c)| c[board as usize]).map(|(name, _)| *name);
         for hidden in ["destination", "contact", "address", "notes", "position", "stops_ahead"] {
             assert!(column(Board::Warehouse).all(|name| name != hidden));
         }
+    }
+
+    fn outlook() -> Outlook {
+        let at = UnixMillis;
+        let legs = Legs { picking_ms: 1, handover_ms: 1, ride_ms: 1, door_ms: 1 };
+        let (basis, path) = (Basis::ConstantSpeed, Path::Route);
+        let eta = Eta { at: at(5), p10: at(6), p50: at(9), p90: at(12), legs, basis, path };
+        let alert = |n, kind| OpenAlert { n, kind, acknowledged: n == 1, since: at(5) };
+        let alerts = vec![alert(1, AlertKind::StageOverdue), alert(3, AlertKind::Late)];
+        Outlook { eta: Some(eta), alerts, ..Outlook::default() }
     }
 
     #[test]
@@ -342,10 +379,18 @@ mod tests {
         let (facts, mut live) = (testing::facts(), Live::new(UnixMillis(5)));
         live.rider = Some(testing::rider(1));
         live.stage = Some(Stage::Picking);
+        live.outlook = Some(Arc::new(outlook()));
         let state = doc::order(&testing::order(1), &facts, &live);
         let row = serde_json::to_value(OrderRow::of(&facts, &live).unwrap()).unwrap();
+        assert!(row.get("eta_p50_ms").is_some() && row.get("alerts").is_some());
         for (name, value) in row.as_object().unwrap() {
             match name.as_str() {
+                "eta_p50_ms" => assert_eq!(value, &state["eta"]["p50_ms"]),
+                "alerts" => {
+                    let open = state["alerts"].as_object().unwrap().values().map(|alert| alert["kind"].clone());
+                    assert_eq!(value, &open.collect::<Value>());
+                    assert_eq!(value, &json!(["stage_overdue", "late"]));
+                }
                 // Its name is not in the row.
                 "warehouse" => assert_eq!((&value["id"], &value["lat"]), (&state[name]["id"], &state[name]["lat"])),
                 _ => assert_eq!(value, &state[name], "{name}"),

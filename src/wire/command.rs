@@ -206,6 +206,7 @@ pub struct CommandBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 4_294_967_295_i64, format = Int64)]
     pub count: Option<u32>,
+    /// Also with `acknowledge`: 1 to 500 characters, no control characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 500)]
     pub note: Option<String>,
@@ -234,7 +235,7 @@ pub const TAKEN: &[(&str, &[Verb])] = &[
     ("proof", &[Verb::Deliver]),
     ("items", &[Verb::Missing]),
     ("count", &[Verb::Missing]),
-    ("note", &[Verb::Missing]),
+    ("note", &[Verb::Missing, Verb::Acknowledge]),
     ("promise", &[Verb::Edit]),
     ("destination", &[Verb::Edit]),
     ("datum", &[Verb::Edit]),
@@ -335,9 +336,27 @@ pub fn action(verb: Verb, cell: &CellId, payload: &[u8]) -> Result<Asked, FieldE
         Verb::Return => Action::Return { reason: reason.ok_or_else(|| missing("reason"))?, at, sent: None },
         Verb::Missing => Action::Missing(Arc::new(life::missing(items, count, note)?)),
         Verb::Edit => Action::Edit(life::edit(promise, destination, datum, personal.unwrap_or(false))?),
-        Verb::Acknowledge => Action::Acknowledge { alert: alert.ok_or_else(|| missing("alert"))? },
+        Verb::Acknowledge => {
+            let note = note.as_deref().map(self::note).transpose()?;
+            Action::Acknowledge { alert: alert.ok_or_else(|| missing("alert"))?, note }
+        }
     };
     Ok(Asked { action, if_rev, needs: 1 })
+}
+
+/// Longest note to an alert, in characters.
+pub const MAX_NOTE: usize = 500;
+
+/// What somebody wrote to an alert, without the space around it: one line, since it becomes part of one.
+fn note(text: &str) -> Result<Arc<str>, FieldError> {
+    let text = text.trim();
+    if !(1..=MAX_NOTE).contains(&text.chars().count()) {
+        return Err(FieldError::new("note", format!("must be 1 to {MAX_NOTE} characters")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(FieldError::new("note", "must hold no control characters"));
+    }
+    Ok(text.into())
 }
 
 /// A proof of delivery, if one was given.
@@ -420,6 +439,21 @@ mod tests {
         assert_eq!(action(Verb::Assign, &CellId::default(), b"{}").unwrap_err().field, "rider");
         assert_eq!(action(Verb::Pay, &CellId::default(), br#"{"reason":"x"}"#).unwrap_err().field, "reason");
         assert_eq!(action(Verb::Pay, &CellId::default(), b"{").unwrap_err().field, "payload");
+    }
+
+    #[test]
+    fn a_note_is_a_line_of_text() {
+        let note = |text: &str| {
+            let body = serde_json::json!({"alert": 2, "note": text}).to_string();
+            action(Verb::Acknowledge, &CellId::default(), body.as_bytes()).map(|asked| asked.action)
+        };
+        let noted = |note: &str| Ok(Action::Acknowledge { alert: 2, note: Some(note.into()) });
+        assert_eq!(note("  已联系骑手, on the way \n"), noted("已联系骑手, on the way"));
+        let longest = "路".repeat(MAX_NOTE);
+        assert_eq!(note(&longest), noted(&longest));
+        for bad in ["", " \t", &(longest + "x"), "a\nb", "a\u{1b}[31mb", "a\u{85}b"] {
+            assert_eq!(note(bad).unwrap_err().field, "note", "{bad:?}");
+        }
     }
 
     #[test]

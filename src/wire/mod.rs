@@ -10,6 +10,7 @@ pub mod client;
 pub mod command;
 pub mod control;
 pub mod doc;
+pub mod figures;
 pub mod fix;
 pub mod gpx;
 pub mod header;
@@ -24,6 +25,7 @@ pub mod query;
 pub mod replay;
 pub mod route;
 pub mod schema;
+pub mod screens;
 pub mod subject;
 #[cfg(test)]
 mod tests;

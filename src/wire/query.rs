@@ -40,9 +40,25 @@ pub mod what {
     pub const CELL_BOARD: &str = "cell_board";
     /// Empty → [`CellState`](super::CellState).
     pub const CELL: &str = "cell";
+    /// Empty → [`Figures`](crate::wire::figures::Figures), without connections.
+    pub const FIGURES: &str = "figures";
 
-    pub const ALL: [&str; 13] =
-        [ORDER, DELTAS, ORDERS, TRACK, PASSED, ALERTS, ALERT, RIDER, NEAREST, RIDERS, RIDER_BOARD, CELL_BOARD, CELL];
+    pub const ALL: [&str; 14] = [
+        ORDER,
+        DELTAS,
+        ORDERS,
+        TRACK,
+        PASSED,
+        ALERTS,
+        ALERT,
+        RIDER,
+        NEAREST,
+        RIDERS,
+        RIDER_BOARD,
+        CELL_BOARD,
+        CELL,
+        FIGURES,
+    ];
 }
 
 /// Every reply: what was asked for, or why not.
@@ -116,6 +132,9 @@ pub const MAX_PAGE: u32 = 500;
 /// Orders or riders in a page if the query doesn't say.
 pub const DEFAULT_PAGE: u32 = 100;
 
+/// Most orders that a list may be asked to be among.
+pub const MAX_AMONG: usize = 2_000;
+
 /// Orders by creation, newest first. What is left out doesn't matter; of times, `from` belongs to the span and `to` doesn't.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -130,6 +149,9 @@ pub struct ListQuery {
     pub created_to_ms: Option<UnixMillis>,
     pub updated_from_ms: Option<UnixMillis>,
     pub updated_to_ms: Option<UnixMillis>,
+    /// Only these, at most [`MAX_AMONG`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub among: Option<Vec<OrderId>>,
     /// Only active orders whose destination or position lies here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub within: Option<Area>,

@@ -209,6 +209,9 @@ pub const DIRECTORY_BUCKET: &str = "directory";
 /// The key-value bucket of what names a person, by order id.
 pub const PERSONAL_BUCKET: &str = "personal";
 
+/// The key-value bucket of orders by the last digits of their contact's telephone number.
+pub const PHONES_BUCKET: &str = "phones";
+
 /// The key-value bucket of share links, by order id.
 pub const SHARES_BUCKET: &str = "shares";
 

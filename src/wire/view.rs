@@ -98,7 +98,8 @@ pub const FIELDS: &[(&str, [Shown; 5])] = {
         ("eta", [A, A, A, N, A]),
         // How far the rider still is says where they are.
         ("remaining_m", [P, P, A, N, A]),
-        ("warehouse_arrived_at_ms", [N, N, A, A, A]),
+        // "The rider waits at the warehouse" explains an ETA; how long they stood there is the house's own afterwards.
+        ("warehouse_arrived_at_ms", [O, O, A, A, A]),
         ("arrived_at_ms", [A, A, A, N, A]),
         ("alerts", [N, N, N, N, A]),
         // Personal data, joined by the bridge from its own bucket.
@@ -236,6 +237,18 @@ mod tests {
         let sees =
             |status: u8| project(View::Rider, &json!({"status": status}), Some(&personal)).as_object().unwrap().len();
         assert_eq!((sees(3), sees(4), sees(5)), (4, 1, 1));
+    }
+
+    #[test]
+    fn customers_are_told_that_the_rider_waits_at_the_warehouse_until_the_order_ends() {
+        let sees = |view, status: u8| {
+            let state = json!({"status": status, "warehouse_arrived_at_ms": 7});
+            project(view, &state, None).get("warehouse_arrived_at_ms").is_some()
+        };
+        for view in [View::Customer, View::Shared] {
+            assert_eq!([2, 3, 4, 5].map(|status| sees(view, status)), [true, true, false, false], "{view:?}");
+        }
+        assert!(sees(View::Warehouse, 4) && sees(View::Rider, 4) && sees(View::Operations, 5));
     }
 
     #[test]

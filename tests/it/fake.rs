@@ -22,6 +22,7 @@ use trunkline::{
         alert::{AlertBody, AlertPage, AlertQuery, AlertsQuery, parse_alert_id},
         answer::{Acceptance, Outcome},
         board::{CellPage, CellQuery, CellWord, RiderWord},
+        figures::Figures,
         merge,
         query::*,
         update::Update,
@@ -223,6 +224,17 @@ fn late(id: &str) -> AlertBody {
     .unwrap()
 }
 
+/// As the contract with the screens shows it.
+fn figures() -> Figures {
+    serde_json::from_value(json!({
+        "cell": "default", "at_ms": 5, "orders": {"1": 3, "2": 5, "3": 8, "4": 120, "5": 4},
+        "late": {"open": 1, "completed": 118, "completed_late": 9},
+        "eta": {"orders": 110, "mae_ms": 182_000, "bias_ms": -20_000, "within": 0.83},
+        "backlog": 0, "riders": {"on_shift": 18},
+    }))
+    .unwrap()
+}
+
 impl SnapshotSource for Fake {
     fn order(&self, ask: OrderQuery) -> BoxFuture<'static, Found<Snapshot>> {
         let world = self.0.clone();
@@ -343,6 +355,10 @@ impl SnapshotSource for Fake {
 
     fn cell(&self) -> BoxFuture<'static, Found<CellState>> {
         now(Ok(Some(CellState { epoch: 1, cursor: 7, cell_time_ms: UnixMillis(5), clock_scale: 1 })))
+    }
+
+    fn figures(&self) -> BoxFuture<'static, Found<Figures>> {
+        now(Ok(Some(figures())))
     }
 }
 

@@ -15,6 +15,7 @@ mod recovery;
 mod rest;
 mod rig;
 mod routes;
+mod screens;
 mod socket;
 mod sockjs;
 mod storms;

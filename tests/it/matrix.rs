@@ -68,7 +68,8 @@ fn requests() -> Vec<(&'static str, &'static str, Right, Names, Value)> {
         ("GET", "/v1/riders?box=121,31,122,32", Right::FindRiders, Nothing, none.clone()),
         ("GET", "/v1/riders/nearest?lat=31&lon=121", Right::FindRiders, Nothing, none.clone()),
         ("GET", "/v1/riders/r", Right::ReadRider, Path, none.clone()),
-        ("GET", "/v1/cell", Right::ReadCell, Nothing, none),
+        ("GET", "/v1/cell", Right::ReadCell, Nothing, none.clone()),
+        ("GET", "/v1/figures", Right::ReadFigures, Nothing, none),
     ]
 }
 

@@ -206,6 +206,8 @@ async fn outcomes_become_answers() {
     assert_eq!(call.get("/v1/riders/r1").await.0, 503);
     assert_eq!(call.get("/v1/orders/o9").await.1["field"], "order");
     assert_eq!(call.get("/v1/cell").await.1["cursor"], 7);
+    let (status, figures) = call.get("/v1/figures").await;
+    assert_eq!((status, &figures["late"]["completed_late"], &figures["connections"]), (200, &json!(9), &json!({})));
     assert_eq!(call.get("/v1/orders/o1/track?role=customer").await.0, 403);
     assert_eq!(call.get("/readyz").await.0, 200);
     rig.bridge.health().unready("its store is another log's");

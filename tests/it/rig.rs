@@ -49,6 +49,7 @@ impl Fake {
             log: this,
             directory: Directory::new(Arc::new(directory.clone()), CellId::default()),
             personal: Arc::new(personal.clone()),
+            phones: Arc::new(MemoryBucket::default()),
             shares: Arc::new(shares.clone()),
             tickets: Arc::new(tickets),
             sessions: Arc::new(sessions),

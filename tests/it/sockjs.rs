@@ -4,6 +4,7 @@ use crate::{
     access::{HOUR, gate, token},
     fake::{Beside, Fake, Owned, Rig},
     rest::serve,
+    rig::eventually,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -149,8 +150,10 @@ async fn last_words_wait_for_the_next_poll() {
     let said = |text: &str| json!([text]).to_string();
     page.post("xhr_send", &said("CONNECT\naccept-version:1.2\nhost:x\n\n\0")).await;
     assert!(page.poll().await.contains("CONNECTED"));
+    let talks = || rig.metrics.connections_over("xhr-polling").get();
+    assert_eq!(talks(), 1);
     assert_eq!(page.post("xhr_send", &said("DISCONNECT\nreceipt:bye\n\n\0")).await.0, 204);
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    eventually("the conversation is over, though nobody polls", || talks() == 0).await;
     assert!(page.poll().await.contains("receipt-id:bye"));
     assert!(page.poll().await.starts_with("c["));
 
@@ -162,8 +165,9 @@ async fn last_words_wait_for_the_next_poll() {
     for _ in 0..8 {
         assert_eq!(page.post("xhr_send", &json!(pings).to_string()).await.0, 204);
     }
+    assert_eq!(talks(), 1);
     assert_eq!(page.post("xhr_send", &said("rubbish")).await.0, 204);
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    eventually("it is over by the server's word", || talks() == 0).await;
     let last = page.poll().await;
     assert!(last.contains("payload"), "{last}");
     assert_eq!(last.matches("pong").count(), 800);

@@ -4,6 +4,7 @@ use crate::{
     access::{HOUR, gate, options, state, token},
     fake::{Beside, Fake, Owned, Rig},
     rest::serve,
+    rig::eventually,
     socket::{Socket, next, send},
 };
 use reqwest::StatusCode;
@@ -126,9 +127,7 @@ async fn a_poll_lasts_no_longer_than_who_asks_may() {
     let metric = |text: &str| rig.metrics.encode().unwrap().contains(text);
     rig.share("o1", "s").await;
     let revoked = async {
-        while !metric(r#"connections{transport="poll"} 1"#) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        eventually("it polls", || metric(r#"connections{transport="poll"} 1"#)).await;
         let customer = token("customer", "u", HOUR);
         let revoke = http().delete(format!("http://{address}/v1/orders/o1/shares/s")).bearer_auth(customer);
         assert_eq!(revoke.send().await.unwrap().status(), 204);

@@ -49,7 +49,12 @@ async fn the_alert(web: &Web, order: &str, kind: &str) -> Value {
 }
 
 async fn acknowledge(web: &Web, alert: &str, key: &str) -> Answer {
-    web.post(&format!("/v1/alerts/{alert}/acknowledge?role=operations&sub=alice"), Some(key), &json!({})).await
+    note(web, alert, key, &json!({})).await
+}
+
+/// Acknowledges with a body.
+async fn note(web: &Web, alert: &str, key: &str, body: &Value) -> Answer {
+    web.post(&format!("/v1/alerts/{alert}/acknowledge?role=operations&sub=alice"), Some(key), body).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,12 +100,18 @@ async fn a_promise_that_passes_is_told_everywhere_acknowledged_and_cleared() {
         assert_eq!(refused.status, 403, "{role}");
         assert_eq!(web.get(&format!("/v1/alerts?role={role}")).await.status, 403, "{role}");
     }
-    let first = acknowledge(web, &id, "k1").await;
+    for bad in ["", " ", "two\nlines", &"路".repeat(501)] {
+        let refused = note(web, &id, "k0", &json!({ "note": bad })).await.problem();
+        assert_eq!((&refused["status"], &refused["field"]), (&json!(400), &json!("note")), "{bad:?}: {refused}");
+    }
+    let first = note(web, &id, "k1", &json!({"note": " 已联系骑手 "})).await;
     first.ok();
+    // The key counts, not what comes with it.
     assert_eq!(acknowledge(web, &id, "k1").await, first);
     let noted = web.get(&format!("/v1/alerts/{id}")).await.ok();
     assert_eq!((noted["state"].as_str(), noted["acknowledged_by"].as_str()), (Some("acknowledged"), Some("alice")));
     assert!(noted["acknowledged_at_ms"].as_i64() >= late["detected_at_ms"].as_i64(), "{noted}");
+    assert_eq!(noted["acknowledged_note"], "已联系骑手");
     assert_eq!((&noted["change"], &noted["evidence"]), (&json!(2), &late["evidence"]));
     board.until("the note on the board", |s| s.orders["alerts"].state["alerts"][&id] == noted).await;
     let operations = &mut screens.last_mut().unwrap().1;
@@ -114,6 +125,10 @@ async fn a_promise_that_passes_is_told_everywhere_acknowledged_and_cleared() {
         (&over["state"], &over["cleared_because"], &over["change"]),
         (&json!("cleared"), &json!("ended"), &json!(3))
     );
+    assert_eq!((&over["acknowledged_note"], &over["acknowledged_by"]), (&json!("已联系骑手"), &json!("alice")));
+    let track = web.get("/v1/orders/o/track").await.ok();
+    let lines: Vec<_> = track["rows"].as_array().unwrap().iter().filter(|row| row["kind"] == "acknowledge").collect();
+    assert_eq!((lines.len(), &lines[0]["note"]), (1, &json!(format!("{number}: 已联系骑手"))));
     assert_eq!(acknowledge(web, &id, "k1").await, first);
     let refused = acknowledge(web, &id, "k2").await.problem();
     assert_eq!((&refused["status"], &refused["field"]), (&json!(422), &json!("alert")), "{refused}");
@@ -127,6 +142,10 @@ async fn a_promise_that_passes_is_told_everywhere_acknowledged_and_cleared() {
     let subject = |n: u32| format!("alert.default.late.{id}.{n}");
     assert_eq!([1, 2, 3].map(|n| &stream[&subject(n)]), [&late, &noted, &over]);
     assert_eq!(stream.keys().filter(|key| key.contains(".late.")).count(), 3);
+    let counted = web.get("/v1/figures?role=operations").await.ok();
+    assert_eq!(counted["late"], json!({"open": 0, "completed": 1, "completed_late": 1}));
+    assert_eq!((&counted["orders"]["4"], &counted["orders"]["3"]), (&json!(1), &json!(0)), "{counted}");
+    assert_eq!((&counted["eta"]["orders"], counted["connections"]["ws"].as_u64()), (&json!(1), Some(6)), "{counted}");
     let figures = node.metrics().encode().unwrap();
     for line in [
         "trunkline_alerts_raised_total{kind=\"late\"} 1\n",

@@ -60,7 +60,7 @@ async fn backup_wipe_restore_and_the_server_goes_on_from_there() {
     let to = place.path().join("monday");
     let manifest = save(&server, data.path(), &to).await;
     assert_eq!(manifest.database.cursor, last);
-    assert_eq!(manifest.streams.len(), 8);
+    assert_eq!(manifest.streams.len(), 9);
     world.create("after-the-backup").await;
     app.stop().await;
     let taken = epoch::take(&world.js, &CellId::default()).await.unwrap();
@@ -146,9 +146,16 @@ async fn what_does_not_fit_is_refused_and_leaves_nothing_behind() {
     assert!(matches!(twice, BackupError::Taken(_)), "{twice}");
     app.stop().await;
     // A log that isn't the database's.
-    for name in
-        ["CELL_default", "TASK_default", "ALERT_default", "DEAD_default", "KV_directory", "KV_personal", "KV_epoch"]
-    {
+    for name in [
+        "CELL_default",
+        "TASK_default",
+        "ALERT_default",
+        "DEAD_default",
+        "KV_directory",
+        "KV_personal",
+        "KV_phones",
+        "KV_epoch",
+    ] {
         world.js.delete_stream(name).await.unwrap();
     }
     crate::harness::ensure(&world.js).await;
@@ -186,9 +193,16 @@ async fn what_does_not_fit_is_refused_and_leaves_nothing_behind() {
     std::fs::write(&manifest, json.to_string()).unwrap();
     let error = restore(&server, data.path(), &foreign).await.unwrap_err();
     assert!(matches!(error, BackupError::Apart(_)), "{error}");
-    for name in
-        ["CELL_default", "TASK_default", "ALERT_default", "DEAD_default", "KV_directory", "KV_personal", "KV_epoch"]
-    {
+    for name in [
+        "CELL_default",
+        "TASK_default",
+        "ALERT_default",
+        "DEAD_default",
+        "KV_directory",
+        "KV_personal",
+        "KV_phones",
+        "KV_epoch",
+    ] {
         assert!(world.js.get_stream(name).await.is_err(), "{name} was taken back");
     }
     assert_eq!(std::fs::read_dir(data.path().join("cells")).unwrap().count(), 0);
@@ -210,7 +224,7 @@ async fn what_does_not_fit_is_refused_and_leaves_nothing_behind() {
     }
     let options = RestoreOptions { from: to.clone(), keep_buckets: true };
     let restored = backup::restore(&config(&server, data.path()), options).await.unwrap();
-    assert_eq!(restored.kept, ["KV_directory", "KV_personal", "KV_epoch", "KV_shares"]);
+    assert_eq!(restored.kept, ["KV_directory", "KV_personal", "KV_phones", "KV_epoch", "KV_shares"]);
     let app = node(&server, data.path()).await;
     world.applied(last).await;
     app.stop().await;

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A node with one order on its way and one that was cancelled.
 async fn node(server: &Server) -> Node {
-    let node = Node::start(settings(server.dir.path(), &server.ready.url())).await;
+    let node = Box::pin(Node::start(settings(server.dir.path(), &server.ready.url()))).await;
     node.web.delivering("a", "r1").await;
     node.web.fix("r1", (31.201, 121.4), node.web.cell_time().await + 1_000).await.ok();
     node.web.create("gone").await.ok();

@@ -15,6 +15,7 @@ use trunkline::{
         alert::{AlertBody, AlertPage, AlertQuery, AlertsQuery},
         answer::{Acceptance, Outcome},
         board::{CellPage, CellQuery, CellWord, RiderWord},
+        figures::Figures,
         query::{
             CellState, Deltas, DeltasQuery, ListQuery, NearRiders, NearestQuery, OrderPage, OrderQuery, PassedPage,
             PassedQuery, Reply, RiderPage, RiderQuery, RiderState, RidersQuery, Snapshot, TrackPage, TrackQuery,
@@ -80,6 +81,9 @@ impl Owner for Fixed {
     fn cell(&self) -> BoxFuture<'static, Reply<CellState>> {
         given(Reply::Ok(CellState { epoch: 3, cursor: 7, cell_time_ms: UnixMillis(1), clock_scale: 1 }))
     }
+    fn figures(&self) -> BoxFuture<'static, Reply<Figures>> {
+        given(Reply::Unavailable("not counted".to_owned()))
+    }
     fn rider_board(&self, _: RiderQuery) -> BoxFuture<'static, Reply<RiderWord>> {
         given(Reply::NotFound)
     }
@@ -132,6 +136,7 @@ async fn answers_queries_and_says_what_is_wrong_with_bad_ones() {
     assert_eq!(ask("alerts", r#"{"state":["raised"],"kind":["late"]}"#).await, json!({"ok": {"alerts": []}}));
     assert_eq!(ask("alerts", r#"{"colour":1}"#).await["bad_request"]["field"], "colour");
     assert_eq!(ask("alert", r#"{"alert":"o1.1"}"#).await, json!("not_found"));
+    assert_eq!(ask("figures", "").await, json!({"unavailable": "not counted"}));
     assert_eq!(ask("weather", "{}").await["bad_request"]["field"], "subject");
     let large = ask("order", r#"{"order":"large"}"#).await;
     assert!(large["unavailable"].as_str().unwrap().contains("larger"), "{large}");

@@ -6,6 +6,7 @@ use crate::{
     node::{Party, Program, Web, create_body, eventually},
     screen::Screen,
 };
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -32,7 +33,11 @@ async fn stream(party: &Party, name: &str) -> Vec<Vec<u8>> {
     let state = stream.cached_info().state.clone();
     let mut all = Vec::new();
     for seq in state.first_sequence.max(1)..=state.last_sequence {
-        let message = stream.get_raw_message(seq).await.unwrap();
+        let message = match stream.get_raw_message(seq).await {
+            // Erased, without a trace.
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => continue,
+            message => message.unwrap(),
+        };
         let mut bytes = format!("{} {:?} ", message.subject, message.headers).into_bytes();
         bytes.extend_from_slice(&message.payload);
         all.push(bytes);
@@ -43,6 +48,13 @@ async fn stream(party: &Party, name: &str) -> Vec<Vec<u8>> {
 fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|p| p.is_file()).map(|p| (p.display().to_string(), std::fs::read(&p).unwrap())).collect()
+}
+
+/// Ids of the orders whose contact's number ends so.
+async fn by_phone(web: &Web, ask: &str) -> Vec<String> {
+    let page = web.get(&format!("/v1/orders?role=operations&phone_tail={ask}")).await.ok();
+    assert_eq!(found(page.to_string().as_bytes()), None, "a list holds none, however it was found");
+    page["orders"].as_array().unwrap().iter().map(|o| o["state"]["id"].as_str().unwrap().to_owned()).collect()
 }
 
 async fn contact(web: &Web, order: &str) -> Value {
@@ -181,4 +193,74 @@ async fn of_many_creates_at_once_the_one_that_is_accepted_keeps_its_own() {
     let keys: Vec<String> = kept.keys().await.unwrap().map(Result::unwrap).collect().await;
     assert_eq!(keys.len(), 10, "{keys:?}");
     program.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operations_find_orders_by_the_end_of_a_number_and_an_erasure_takes_it_away() {
+    let server = Server::start().await;
+    let data = server.dir.path().join("data");
+    let program = Program::start(&data, &server.ready.url(), "").await;
+    let web = &program.web;
+    let party = Party::new(&server, None).await;
+    for order in ["a", "b", "c"] {
+        web.post("/v1/orders", Some(&format!("create-{order}")), &personal_body(order)).await.ok();
+    }
+    web.command("b", "pay", &json!({})).await.ok();
+    // One that is refused leaves nothing to be found.
+    let mut other = personal_body("a");
+    other["contact"]["phone"] = "13700009876".into();
+    assert_eq!(web.post("/v1/orders", Some("another"), &other).await.problem()["type"], "order_exists");
+    assert_eq!(by_phone(web, "9876").await, Vec::<String>::new());
+
+    let mut all = by_phone(web, "2222").await;
+    all.sort();
+    assert_eq!((all, by_phone(web, "11112222").await.len()), (vec!["a".into(), "b".into(), "c".to_owned()], 3));
+    assert_eq!(by_phone(web, "2222&status=2").await, ["b"]);
+    assert_eq!(by_phone(web, "2222&box=121,31,122,32&status=1").await.len(), 2);
+    // Page by page, each once.
+    let (mut ask, mut seen) = ("limit=2".to_owned(), Vec::new());
+    loop {
+        let page = web.get(&format!("/v1/orders?role=operations&phone_tail=2222&{ask}")).await.ok();
+        seen.extend(page["orders"].as_array().unwrap().iter().map(|o| o["state"]["id"].clone()));
+        let Some(next) = page["next"].as_str() else { break };
+        ask = format!("limit=2&cursor={next}");
+    }
+    seen.sort_by_key(Value::to_string);
+    assert_eq!(seen, ["a", "b", "c"]);
+    for role in ["customer", "rider", "warehouse", "system"] {
+        let refused = web.get(&format!("/v1/orders?role={role}&phone_tail=2222")).await.problem();
+        assert_eq!((&refused["status"], &refused["field"]), (&json!(403), &json!("phone_tail")), "{role}");
+    }
+    for bad in ["22", "123456789", "22a2", ""] {
+        let refused = web.get(&format!("/v1/orders?role=operations&phone_tail={bad}")).await.problem();
+        assert_eq!((&refused["status"], &refused["field"]), (&json!(400), &json!("phone_tail")), "{bad}");
+    }
+
+    web.command("c", "edit", &json!({"contact": {"name": "x", "phone": "+86 139 4444 3333"}})).await.ok();
+    assert_eq!((by_phone(web, "2222").await.len(), by_phone(web, "3333").await), (2, vec!["c".to_owned()]));
+    let keys = async || {
+        let stream = party.js.get_stream("KV_phones").await.unwrap();
+        let mut listed = stream.info_with_subjects(">").await.unwrap();
+        let mut keys = Vec::new();
+        while let Some(subject) = listed.next().await {
+            keys.push(subject.unwrap().0);
+        }
+        keys.sort();
+        keys
+    };
+    let of = |digits: &str, order: &str| format!("$KV.phones.default.{digits}.{order}");
+    let (two, three) = ("2.2.2.2.1.1.1.1", "3.3.3.3.4.4.4.4");
+    assert_eq!(keys().await, [of(two, "a"), of(two, "b"), of(three, "c")]);
+    // And one that no note names.
+    let phones = party.js.get_key_value("phones").await.unwrap();
+    phones.put("default.9.9.9.9._._._._.a", "".into()).await.unwrap();
+    for order in ["a", "c"] {
+        let erased = web.send(web.request("DELETE", &format!("/v1/orders/{order}/personal?role=operations"))).await;
+        assert_eq!(erased.status, 204);
+    }
+    assert_eq!((by_phone(web, "2222").await, by_phone(web, "3333").await.len()), (vec!["b".to_owned()], 0));
+    assert_eq!(keys().await, [of(two, "b")]);
+    let left = stream(&party, "KV_personal").await;
+    assert!(!left.iter().any(|m| String::from_utf8_lossy(m).contains("44443333")), "nor beside the order");
+    assert_eq!(program.terminate().await, Some(0));
 }

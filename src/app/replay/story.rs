@@ -127,7 +127,10 @@ fn event(out: &mut String, line: &TrackRow) -> fmt::Result {
         "return" => write!(out, "goes back, says {by}{}", because(note))?,
         "missing" => write!(out, "items missing, says {by}{}", because(note))?,
         "edit" => write!(out, "edited by {by}{}", because(note))?,
-        "acknowledge" => write!(out, "alert {note} acknowledged by {by}")?,
+        "acknowledge" => {
+            let (alert, said) = note.split_once(": ").unwrap_or((note, ""));
+            write!(out, "alert {alert} acknowledged by {by}{}", because(said))?;
+        }
         "route" => write!(out, "a route was found by {note}")?,
         "stops" => {}
         REFUSED => return write!(out, "refused{}", because(note)),

@@ -11,7 +11,7 @@ use crate::{
     domain::{OrderId, RiderId, WarehouseId},
     geo::{Bounds, Point},
     wire::{
-        board::{Board, OrderRow, RiderRow, arrival, pick},
+        board::{Board, IN_SHORT, OrderRow, RiderRow, arrival, pick},
         merge,
         view::project,
     },
@@ -25,8 +25,12 @@ fn value(row: &impl Serialize) -> Value {
 }
 
 fn picked(board: Board, row: &OrderRow) -> Value {
-    let seen = project(board.view(), &value(row), None);
-    Value::Object(pick(board, &seen))
+    let row = value(row);
+    let mut shown = pick(board, &project(board.view(), &row, None));
+    for (name, _, _) in IN_SHORT.iter().filter(|(_, _, columns)| columns[board as usize]) {
+        shown.extend(row.get(name).map(|value| ((*name).to_owned(), value.clone())));
+    }
+    Value::Object(shown)
 }
 
 /// `{id, orders: {order: {status, stage, …, rider: {id, arrival}}}}`.
@@ -120,12 +124,12 @@ mod tests {
     use super::*;
     use crate::{
         bridge::boards::mirror::tests::{Owner, order, read, rider},
-        domain::Status,
+        domain::{AlertKind, Status, UnixMillis},
         geo::Datum,
-        wire::board,
+        wire::board::{self, After, CellPage, CellWord, PositionRow},
     };
     use proptest::prelude::*;
-    use std::time::Duration;
+    use std::{collections::BTreeMap, time::Duration};
 
     fn cut(bounds: Option<[f64; 4]>) -> Cut {
         Cut { datum: Datum::Wgs84, bounds: bounds.map(|b| board::bounds(&b).unwrap()) }
@@ -157,6 +161,70 @@ mod tests {
         assert!(orders.values().any(|order| order["status"] == 3 && order["rider"].get("arrival").is_none()));
         let text = seen.to_string();
         assert!(!text.contains("lat") && !text.contains("destination") && !text.contains("position"), "{text}");
+    }
+
+    /// A rider and an order of a large cell with all that a row may hold, and ids as long as the simulator's.
+    fn full(n: u32) -> ((RiderId, RiderRow), (OrderId, OrderRow)) {
+        let (rider, order): (RiderId, OrderId) =
+            (format!("sim-7-r{n:05}").parse().unwrap(), format!("sim-7-o{n:06}").parse().unwrap());
+        let at = board::Degrees { lat: 31.123_456_7, lon: 121.412_345_6 };
+        let fix_time_ms = UnixMillis(1_795_277_242_040);
+        let (speed_mps, heading_deg, accuracy_m) = (Some(5.43), Some(271), Some(12.5));
+        let position = Some(PositionRow { at, fix_time_ms, speed_mps, heading_deg, accuracy_m });
+        let row = OrderRow {
+            status: Status::Delivering,
+            stage: Some("handed_over".into()),
+            warehouse: board::WarehouseRow { id: "sim-7-w03".parse().unwrap(), at },
+            destination: at,
+            rider: Some(board::RiderOf { id: rider.clone() }),
+            stops_ahead: Some(2),
+            items: 12,
+            promise: Some(board::PromiseRow { from_ms: fix_time_ms, to_ms: fix_time_ms }),
+            created_at_ms: fix_time_ms,
+            paid_at_ms: Some(fix_time_ms),
+            eta_p50_ms: Some(fix_time_ms),
+            alerts: vec![AlertKind::Late],
+        };
+        ((rider, RiderRow { on_shift: true, position, orders: vec![order.clone()] }), (order, row))
+    }
+
+    #[test]
+    fn a_large_cell_fits_into_a_snapshot_and_a_second_of_it_is_small() {
+        let (riders, orders): (BTreeMap<_, _>, BTreeMap<_, _>) = (0..5_000).map(full).unzip();
+        let page = |version| CellPage {
+            epoch: 1,
+            version,
+            at_ms: UnixMillis(1),
+            riders: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            next: None,
+        };
+        let mut mirror = Mirror::default();
+        let question = |after| board::CellQuery { after };
+        let first = CellPage { riders: riders.clone(), next: Some(After::Orders(None)), ..page(0) };
+        mirror.on_page(first, &question(After::Riders(None)), Duration::ZERO);
+        mirror.on_page(CellPage { orders, ..page(0) }, &question(After::Orders(None)), Duration::ZERO);
+        assert!(mirror.is_loaded());
+        let shown = cell(&mirror, &cut(None));
+        let bytes = shown.to_string().len();
+        assert!((2 << 20..3 << 20).contains(&bytes), "{bytes}");
+        let row = &shown["orders"]["sim-7-o000001"];
+        assert_eq!((&row["alerts"], &row["eta_p50_ms"]), (&json!(["late"]), &json!(1_795_277_242_040_i64)));
+        assert_eq!(row["promise"]["to_ms"], 1_795_277_242_040_i64);
+        // Every rider a little farther: a delta has what changed, no rows.
+        mirror.take_touched();
+        let moved = riders.into_iter().map(|(id, mut row)| {
+            let position = row.position.as_mut().unwrap();
+            (position.fix_time_ms.0, position.at.lat) = (position.fix_time_ms.0 + 1_000, position.at.lat + 0.000_05);
+            (id, Some(row))
+        });
+        let (riders, orders) = (moved.collect(), BTreeMap::new());
+        let word = CellWord::Delta { epoch: 1, from: 0, to: 1, at_ms: UnixMillis(2), riders, orders };
+        mirror.on_word(word, Duration::ZERO);
+        let touched = mirror.take_touched();
+        let change = cell_change(&mirror, &touched, &cut(None), &shown).unwrap();
+        let bytes = change.to_string().len();
+        assert!(bytes < 5_000 * 80, "{bytes}");
     }
 
     #[test]

@@ -276,6 +276,8 @@ pub(super) mod tests {
             promise: None,
             created_at_ms: UnixMillis(1),
             paid_at_ms: None,
+            eta_p50_ms: None,
+            alerts: Vec::new(),
         }
     }
 

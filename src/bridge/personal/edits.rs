@@ -99,6 +99,7 @@ impl PersonalData {
 
     /// Erases all that names a person of this order, whose state is given.
     pub async fn erase(&self, order: &OrderId, state: &Value) -> Result<(), BucketError> {
+        self.unlist_all(order).await?;
         self.bucket.purge_below(order.as_str()).await?;
         self.bucket.purge(order.as_str(), None).await?;
         let Some(edit) = state.get("personal").and_then(Value::as_str) else { return Ok(()) };
@@ -112,7 +113,7 @@ impl PersonalData {
         self.bucket.put(&place(order), Bytes::from(serde_json::to_vec(&edits).unwrap_or_default())).await
     }
 
-    async fn edits(&self, order: &OrderId) -> Result<(Option<u64>, Edits), BucketError> {
+    pub(super) async fn edits(&self, order: &OrderId) -> Result<(Option<u64>, Edits), BucketError> {
         let found = self.bucket.get(&place(order)).await?;
         Ok(found.map_or((None, Edits::default()), |(revision, bytes)| {
             // One that can't be read is written anew by the next edit.

@@ -1,7 +1,7 @@
 //! Alerts over HTTP: listed and read as the owner has them, acknowledged by a command to their order.
 
 use super::{
-    asked::{AlertPath, AlertsParams, CommandHeaders, DatumParams, Nothing},
+    asked::{AlertPath, AlertsParams, CommandHeaders, DatumParams},
     commands,
     docs::{CommandProblems, ReadProblems},
     reads::{found, take_limit, take_millis},
@@ -21,12 +21,14 @@ use crate::{
         access::Right,
         alert::{AlertBody, AlertCursor, AlertPage, AlertQuery, AlertsQuery, parse_alert_id},
         answer::Acceptance,
+        command::CommandBody,
         parse_json,
     },
 };
 use axum::{Json, extract::State, response::Response};
 use serde::Deserialize;
 use std::{str::FromStr, sync::Arc};
+use utoipa::ToSchema;
 
 /// What is listed unless another state is asked for: what somebody may have to do something about.
 const OPEN: [AlertState; 2] = [AlertState::Raised, AlertState::Acknowledged];
@@ -98,10 +100,20 @@ pub(super) async fn one(
     Ok(Json(in_datum(alert, datum)))
 }
 
-/// A body that says nothing.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Empty {}
+/// What somebody writes to an alert.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct NoteBody {
+    /// What was found or done, for people: no control characters.
+    #[schema(
+        min_length = 1,
+        max_length = 500,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+        required = false,
+        nullable = false
+    )]
+    note: Option<String>,
+}
 
 /// Take note of an alert. What nothing can mend any more is cleared with it
 #[utoipa::path(
@@ -109,7 +121,7 @@ struct Empty {}
     path = "/v1/alerts/{alert}/acknowledge",
     tag = "alerts",
     params(AlertPath, CommandHeaders),
-    request_body = Nothing,
+    request_body = NoteBody,
     responses((status = 200, description = "It took effect, and is stored", body = Acceptance), CommandProblems),
 )]
 pub(super) async fn acknowledge(
@@ -122,11 +134,10 @@ pub(super) async fn acknowledge(
 ) -> Result<Response, Rejection> {
     let (order, n) = parts(&alert)?;
     bridge.permit_order(&who, Right::Acknowledge, &order).await?;
-    if !payload.is_empty() {
-        let Empty {} = parse_json(&payload)?;
-    }
+    let NoteBody { note } = if payload.is_empty() { NoteBody::default() } else { parse_json(&payload)? };
     // The order itself can't tell one that it never raised from one that is long cleared.
     found(bridge.ports.source.alert(AlertQuery { alert }).await, "alert")?;
-    let command = serde_json::json!({ "alert": n }).to_string().into();
+    let body = CommandBody { alert: Some(n), note, ..CommandBody::default() };
+    let command = serde_json::to_vec(&body).map_err(|e| FieldError::new("payload", e.to_string()))?.into();
     commands::order(&bridge, Verb::Acknowledge, order.as_str(), Asked { who, params }, (key, if_match), command).await
 }

@@ -108,6 +108,9 @@ pub(super) struct ListParams {
     /// The customer, by the shop's id.
     #[param(value_type = Id, required = false)]
     pub user: Option<String>,
+    /// For operations: orders whose contact's telephone number ends with these digits.
+    #[param(required = false, nullable = false, pattern = "^[0-9]{3,8}$", example = "5678")]
+    pub phone_tail: Option<String>,
     #[param(value_type = Millis, required = false)]
     pub created_from_ms: Option<i64>,
     /// Before this.

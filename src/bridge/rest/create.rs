@@ -1,8 +1,8 @@
 //! `POST /v1/orders`: the one command that also touches the directory and personal data.
 //!
 //! Before it is published: the body is checked; the order's place in the directory is claimed; its personal data are
-//! written, shown to nobody yet ([`crate::bridge::personal`]). Afterwards the outcome settles them.
-//! A try that ends in between changes nothing that a repetition doesn't put right.
+//! written, shown to nobody yet, and found by a telephone number ([`crate::bridge::personal`]). Afterwards the outcome
+//! settles them. A try that ends in between changes nothing that a repetition doesn't put right.
 
 use super::{asked::CreateHeaders, commands::answer, docs::CommandProblems};
 use crate::{
@@ -85,7 +85,11 @@ pub(super) async fn create(
 
     let exists = !claim(&bridge, &order).await? && is_known(&bridge, &order).await?;
     let key = key_id(&operator, &order, Verb::Create.name(), &key);
-    let written = bridge.personal.write(&order, key, personal, exists).await?;
+    let written = bridge.personal.write(&order, key, personal.clone(), exists).await?;
+    if !exists {
+        // After the data, so that nobody who tidies takes it for unneeded; before the order can be seen.
+        bridge.personal.index(&bridge.cell, &order, &personal).await?;
+    }
     let outcome = match bridge.commands.submit(command).await {
         Ok(outcome) => outcome,
         // What was written stays, unsettled: the create may be in the log, and then it is this order's.
@@ -93,6 +97,9 @@ pub(super) async fn create(
     };
     let accepted = matches!(outcome, Outcome::Accepted(_));
     bridge.personal.settle(&order, key, written, accepted).await?;
+    if !accepted {
+        bridge.personal.tidy(&order).await?;
+    }
     match outcome {
         Outcome::Accepted(acceptance) => {
             let location = format!("/v1/orders/{order}");

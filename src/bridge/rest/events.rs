@@ -35,6 +35,23 @@ use std::{
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::PollSender;
+use utoipa::ToSchema;
+
+/// One of the stream, as a browser reads it off the lines.
+#[allow(dead_code, reason = "a shape for the document; nothing is made of it")]
+#[derive(ToSchema)]
+struct Event {
+    /// The frame's `type`.
+    event: String,
+    /// The frame, as JSON.
+    data: String,
+    /// Of snapshots and deltas: `{epoch}.{version}`.
+    #[schema(nullable = false)]
+    id: Option<String>,
+    /// Milliseconds before a browser comes back by itself.
+    #[schema(nullable = false)]
+    retry: Option<u32>,
+}
 
 /// Frames of one order, as they come
 ///
@@ -51,7 +68,7 @@ use tokio_util::sync::PollSender;
         ("datum" = Option<crate::wire::schema::DatumName>, Query, nullable = false, description = "What positions refer to"),
     ),
     responses(
-        (status = 200, description = "The events", content((String = "text/event-stream"))),
+        (status = 200, description = "The events", content((Event = "text/event-stream"))),
         ReadProblems,
     ),
 )]

@@ -9,6 +9,7 @@ mod events;
 mod history;
 mod reads;
 mod route;
+mod screens;
 mod session;
 mod shares;
 mod tickets;
@@ -17,7 +18,7 @@ mod updates;
 use super::{
     Inner, cors,
     reject::{self, Rejection},
-    sockjs, stomp, ws,
+    screens as pages, sockjs, stomp, ws,
 };
 use crate::wire::problem::Problem;
 use axum::{
@@ -40,6 +41,7 @@ pub(super) fn router(bridge: Arc<Inner>) -> Router {
     undocumented(routes)
         .merge(sockjs::routes(&bridge))
         .merge(docs::pages(&document))
+        .merge(pages::routes())
         .layer(from_fn(reject::accepts_json))
         .fallback(reject::no_route)
         .method_not_allowed_fallback(reject::no_method)
@@ -90,6 +92,8 @@ fn documented() -> (Router<Arc<Inner>>, utoipa::openapi::OpenApi) {
         .routes(routes!(commands::failed))
         .routes(routes!(commands::returned))
         .routes(routes!(reads::cell))
+        .routes(routes!(screens::screens))
+        .routes(routes!(reads::figures))
         .routes(routes!(healthz))
         .routes(routes!(readyz))
         .routes(routes!(metrics))

@@ -12,6 +12,7 @@ use crate::{
         gate::{Asked, forbidden, permit_cell, take_datum},
         hub::{Lens, Shape},
         params::Params,
+        personal::phones::{FOUND_MAX, Tail},
         reject::{Path, Rejection},
         source::Found,
     },
@@ -22,6 +23,7 @@ use crate::{
         access::{Principal, Right, Role},
         area::Area,
         command::{Coordinates, time},
+        figures::Figures,
         problem::Problem,
         query::{
             CellState, ListQuery, NearRiders, NearestQuery, OrderPage, OrderQuery, RiderPage, RiderQuery, RiderState,
@@ -31,6 +33,7 @@ use crate::{
     },
 };
 use axum::{Json, extract::State, http::StatusCode};
+use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -125,7 +128,14 @@ pub(super) fn take_box(params: &mut Params, datum: Datum) -> Result<Option<Area>
 pub(super) async fn orders(State(bridge): State<Arc<Inner>>, Asked { who, mut params }: Asked) -> Answer<OrderPage> {
     bridge.permit(&who, Right::ListOrders)?;
     let lens = Lens { view: who.role.view(), datum: take_datum(&mut params)?, shape: Shape::Deltas };
+    let phone_tail = params.take("phone_tail");
+    if phone_tail.is_some() && who.role != Role::Operations {
+        // Who may not see a number may not ask for it either.
+        return Err(forbidden(&who, Right::ListOrders).with_field("phone_tail").into());
+    }
+    let tail: Option<Tail> = phone_tail.map(|text| text.parse()).transpose()?;
     let mut ask = ListQuery {
+        among: None,
         status: take_status(&mut params)?,
         rider: params.parse("rider")?,
         warehouse: params.parse("warehouse")?,
@@ -140,13 +150,44 @@ pub(super) async fn orders(State(bridge): State<Arc<Inner>>, Asked { who, mut pa
     };
     params.end()?;
     narrow(&who, &mut ask)?;
+    if let Some(tail) = &tail {
+        let many =
+            || FieldError::new("phone_tail", format!("ends the numbers of over {FOUND_MAX} orders: give more digits"));
+        let found = bridge.personal.by_phone(&bridge.cell, tail).await?.ok_or_else(many)?;
+        if found.is_empty() {
+            return Ok(Json(OrderPage { orders: Vec::new(), next: None }));
+        }
+        ask.among = Some(found);
+    }
     // The owner knows no page only where it can't read the cursor.
     let page = bridge.ports.source.orders(ask).await?;
     let page = page.ok_or_else(|| FieldError::new("cursor", "is none of a previous page"))?;
     // What the owner selected is looked at once more: the filter is for speed, this is the rule.
     let own = page.orders.into_iter().filter(|snapshot| who.may(Right::ListOrders, &snapshot.state));
-    let orders = own.map(|snapshot| shown(lens, snapshot, None)).collect();
+    let own = match &tail {
+        None => own.collect(),
+        Some(tail) => with_phone(&bridge, tail, own).await?,
+    };
+    let orders = own.into_iter().map(|snapshot| shown(lens, snapshot, None)).collect();
     Ok(Json(OrderPage { orders, next: page.next }))
+}
+
+/// Looks at this many contacts at once.
+const LOOKS: usize = 16;
+
+/// Those whose contact's number ends so, as it is now: the index may name more.
+async fn with_phone(
+    bridge: &Inner,
+    tail: &Tail,
+    orders: impl Iterator<Item = Snapshot>,
+) -> Result<Vec<Snapshot>, Rejection> {
+    let look = async |snapshot: Snapshot| {
+        let order: OrderId = id("order", snapshot.state.get("id").and_then(Value::as_str).unwrap_or_default())?;
+        let personal = bridge.personal.of(&order, &snapshot.state).await?;
+        Ok::<_, Rejection>(personal.is_some_and(|personal| tail.fits(&personal)).then_some(snapshot))
+    };
+    let looks = futures::stream::iter(orders.map(look)).buffered(LOOKS);
+    Ok(looks.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
 }
 
 /// Narrows a list to the asker's own; who asks for another's is told that the list isn't theirs.
@@ -291,6 +332,21 @@ pub(super) async fn riders(State(bridge): State<Arc<Inner>>, Asked { who, mut pa
     params.end()?;
     let RiderPage { riders, next } = found(bridge.ports.source.riders(ask).await, "cell")?;
     Ok(Json(RiderPage { riders: riders.into_iter().map(|state| in_datum(state, datum)).collect(), next }))
+}
+
+/// Figures at a glance: orders by status, how many are late, how good arrival times were, riders, the node's connections
+#[utoipa::path(
+    get,
+    path = "/v1/figures",
+    tag = "cell",
+    responses((status = 200, description = "As of now", body = Figures), ReadProblems),
+)]
+pub(super) async fn figures(State(bridge): State<Arc<Inner>>, Asked { who, params }: Asked) -> Answer<Figures> {
+    params.end()?;
+    bridge.permit(&who, Right::ReadFigures)?;
+    let mut figures = found(bridge.ports.source.figures().await, "cell")?;
+    figures.connections = bridge.metrics.open_connections();
+    Ok(Json(figures))
 }
 
 /// Figures of the cell

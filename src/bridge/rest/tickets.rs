@@ -19,6 +19,8 @@ use utoipa::ToSchema;
 
 /// A ticket. `?ticket=` takes it wherever a token is taken.
 #[derive(Serialize, ToSchema)]
+// Share links have a `Made` as well, and the document has one name for each.
+#[schema(as = Ticket)]
 pub(super) struct Made {
     ticket: String,
     #[schema(value_type = Millis)]

@@ -64,7 +64,7 @@ pub(super) async fn run(args: IngestArgs, place: &Place) -> anyhow::Result<()> {
     let (mut raws, mut durables) = (Vec::new(), Vec::<Durable>::new());
     for round in 1..=rounds {
         let raw = raw::decode_and_drop(&url, &pid, &CellId::default(), 0, filled.messages).await?;
-        let durable = durable(&url, &pid, &place.fresh("ingest-data")?, filled, 0).await?;
+        let durable = Box::pin(durable(&url, &pid, &place.fresh("ingest-data")?, filled, 0)).await?;
         say(format_args!(
             "round {round}: raw {:.0}/s, {:.1} us CPU ({:.1} in nats-server); durable {:.0}/s, {:.1} us CPU ({:.1} in \
              nats-server), {:.0} entries a batch, {:.0} a transaction; ratio {:.3}",

@@ -79,7 +79,7 @@ pub(super) async fn run(args: ScaleArgs, place: &Place) -> anyhow::Result<()> {
         }
     }
     let [few, many] = &sides;
-    let restarts = many.restarts(rounds, &place.dir().join(many.data())).await?;
+    let restarts = Box::pin(many.restarts(rounds, &place.dir().join(many.data()))).await?;
     report(few, many, per_order, restarts);
     for side in sides {
         side.server.stop().await;
@@ -108,7 +108,7 @@ impl Side {
         let pid = server.pid().map(|pid| pid.to_string()).unwrap_or_default();
         let raw = raw::decode_and_drop(&server.url(), &pid, &CellId::default(), *set_up, filled.messages).await?;
         let data = place.fresh(&format!("scale-data-{orders}"))?;
-        let durable = ingest::durable(&server.url(), &pid, &data, *filled, *set_up).await?;
+        let durable = Box::pin(ingest::durable(&server.url(), &pid, &data, *filled, *set_up)).await?;
         say(format_args!(
             "round {round}, {orders} orders: raw {:.0}/s, {:.1} us CPU; durable {:.0}/s, {:.1} us CPU; ratio {:.3}",
             raw.messages_per_s,

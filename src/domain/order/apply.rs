@@ -86,6 +86,7 @@ fn create(
         tasks: 0,
         watch: None,
         track: Track::default(),
+        notes: Vec::new(),
     };
     out.push(Effect::Register);
     order.set_timer(TimerKind::Unpaid, at.plus(rules.unpaid_ms), out);
@@ -179,7 +180,7 @@ impl Order {
             }
             Action::Missing(missing) => self.missing(missing, by, (at, rules), out),
             Action::Edit(edit) => self.edit(edit, *key, by, (at, rules), out),
-            Action::Acknowledge { alert } => self.acknowledge(*alert, by, (at, rules), out),
+            Action::Acknowledge { alert, note } => self.acknowledge(*alert, note.as_ref(), by, (at, rules), out),
         }
     }
 

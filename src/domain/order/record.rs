@@ -5,7 +5,7 @@ use super::{
     watch::Cause,
 };
 use crate::domain::{
-    alert::AlertState,
+    alert::{AlertChange, AlertState},
     command::{Accepted, Operator, Refusal},
     effect::{Change, Effect, Row, RowKind, TimerKind},
     rules::Rules,
@@ -67,7 +67,8 @@ impl Order {
     ) -> bool {
         let before = (std::mem::replace(&mut self.facts, facts), self.live.clone());
         change(&mut self.live);
-        let alerts = self.look((&before.0, &before.1), at, rules, cause, out);
+        let mut alerts = self.look((&before.0, &before.1), at, rules, cause, out);
+        self.tell_notes(&mut alerts);
         if self.live == before.1 && Arc::ptr_eq(&self.facts, &before.0) {
             return false;
         }
@@ -83,6 +84,21 @@ impl Order {
         })));
         out.extend(alerts.into_iter().map(|change| Effect::Alert(Box::new(change))));
         true
+    }
+
+    /// Lets alerts' changes tell what was written to them, and forgets it with alerts that are cleared.
+    fn tell_notes(&mut self, changes: &mut [AlertChange]) {
+        // The common case: nobody wrote anything.
+        if self.notes.is_empty() {
+            return;
+        }
+        for change in changes {
+            let noted = self.notes.iter().position(|(n, _)| *n == change.alert.n);
+            change.note = noted.map(|i| Arc::clone(&self.notes[i].1));
+            if let (Some(i), AlertState::Cleared) = (noted, change.alert.state) {
+                self.notes.remove(i);
+            }
+        }
     }
 
     /// Completes the history lines of an input: its first tells the arrival time that clients were told with it; behind

@@ -106,6 +106,9 @@ pub struct Order {
     pub watch: Option<Box<Watch>>,
     /// Stored in chunks beside the state blob, not in it.
     pub track: Track,
+    /// What was written to open alerts when they were acknowledged, by the alerts' numbers. Last, so that a state of the
+    /// format before is one without.
+    pub notes: Vec<(u32, Arc<str>)>,
 }
 
 impl Live {

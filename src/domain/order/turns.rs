@@ -153,10 +153,12 @@ impl Order {
 }
 
 impl Order {
-    /// Operations take note of an alert. The same again changes nothing; what is cleared needs no note any more.
+    /// Operations take note of an alert. The same again changes nothing; what is cleared needs no note any more. Another note
+    /// to what is acknowledged is refused: whoever wrote it must know that nobody will read it.
     pub(super) fn acknowledge(
         &mut self,
         alert: u32,
+        note: Option<&Arc<str>>,
         by: &Operator,
         (at, rules): (UnixMillis, &Rules),
         out: &mut Vec<Effect>,
@@ -169,15 +171,24 @@ impl Order {
         }
         match self.watch.as_ref().and_then(|watch| watch.desk.is_raised(alert)) {
             None => Err(Refusal::field("alert", format!("{alert} is no open alert of this order"))),
+            // Notes come with rules version 4: what older logs hold is decided as ever.
+            Some(false) if note.is_some_and(|note| !self.has_note(alert, note)) => {
+                Err(Refusal::field("alert", format!("{alert} is acknowledged already; the note isn't kept")))
+            }
             Some(false) => Ok(()),
             Some(true) => {
+                self.notes.extend(note.map(|note| (alert, Arc::clone(note))));
                 self.advance((at, rules), Cause::Acknowledged(alert, by), out, |live| live.rev += 1);
                 let mut row = self.row(RowKind::Acknowledge, by, at);
-                row.note = Some(alert.to_string());
+                row.note = Some(note.map_or_else(|| alert.to_string(), |note| format!("{alert}: {note}")));
                 out.push(Effect::Row(Box::new(row)));
                 Ok(())
             }
         }
+    }
+
+    fn has_note(&self, alert: u32, note: &Arc<str>) -> bool {
+        self.notes.iter().any(|(n, kept)| *n == alert && kept == note)
     }
 }
 

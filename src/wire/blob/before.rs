@@ -83,8 +83,22 @@ impl From<Order> for domain::Order {
             circumstances: live.circumstances,
             outlook: None,
         };
-        let watch = None;
-        Self { id, version, facts, live, updated_at, carried_since, answers, timers, timers_set, tasks, watch, track }
+        let (watch, notes) = (None, Vec::new());
+        Self {
+            id,
+            version,
+            facts,
+            live,
+            updated_at,
+            carried_since,
+            answers,
+            timers,
+            timers_set,
+            tasks,
+            watch,
+            track,
+            notes,
+        }
     }
 }
 

@@ -10,12 +10,18 @@ use crate::domain::{
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The present format: postcard of the domain's own types.
-const FORMAT: u8 = 3;
+const FORMAT: u8 = 4;
 
-/// The format before, which is still read: without what an order watches of itself.
-const FORMAT_BEFORE: u8 = 2;
+/// The format before, which is still read: the present one without an order's notes, which come last.
+const FORMAT_BEFORE: u8 = 3;
 
-/// What is kept as a blob, and what it was in the format before.
+/// What a state of the format before lacks at its end: no notes. Other states end before it.
+const NO_NOTES: u8 = 0;
+
+/// An older one that is still read: without what an order watches of itself.
+const FORMAT_OLD: u8 = 2;
+
+/// What is kept as a blob, and what it was in format 2.
 pub trait State: Serialize + DeserializeOwned {
     type Before: DeserializeOwned + Into<Self>;
 }
@@ -60,7 +66,8 @@ pub fn encode<T: State>(state: &T) -> Result<Vec<u8>, BlobError> {
 pub fn decode<T: State>(blob: &[u8]) -> Result<T, BlobError> {
     match blob.split_first() {
         Some((&FORMAT, content)) => Ok(postcard::from_bytes(content)?),
-        Some((&FORMAT_BEFORE, content)) => Ok(postcard::from_bytes::<T::Before>(content)?.into()),
+        Some((&FORMAT_BEFORE, content)) => Ok(postcard::from_bytes(&[content, &[NO_NOTES]].concat())?),
+        Some((&FORMAT_OLD, content)) => Ok(postcard::from_bytes::<T::Before>(content)?.into()),
         Some((&format, _)) => Err(BlobError::Format(format)),
         None => Err(BlobError::Empty),
     }

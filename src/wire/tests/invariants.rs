@@ -8,7 +8,7 @@ use crate::{
         cell::{Cell, Entry, Input, Rider, Solo, SoloOutcome},
         effect::{Change, RowKind, TimerKind},
         eta::Legs,
-        testing::{life, log, rider, watching},
+        testing::{life, log, noting, rider, watching},
     },
     wire::{blob, doc, merge},
 };
@@ -93,9 +93,13 @@ impl Listener {
     }
 
     /// Raised, perhaps acknowledged, cleared; each change once and in order, one open alert of a kind.
-    fn alert(&mut self, id: &OrderId, AlertChange { alert, .. }: &AlertChange) {
+    fn alert(&mut self, id: &OrderId, AlertChange { alert, note, .. }: &AlertChange) {
         self.saw(alert.kind.name());
         self.saw(alert.state.name());
+        if note.is_some() {
+            assert!(alert.acknowledged.is_some(), "{id}: {alert:?}");
+            self.saw(if alert.state == AlertState::Cleared { "cleared with its note" } else { "note" });
+        }
         let same_kind = |((of, n), other): (&(OrderId, u32), &Alert)| {
             of == id && *n != alert.n && other.kind == alert.kind && other.state != AlertState::Cleared
         };
@@ -329,7 +333,7 @@ proptest! {
 fn random_logs_reach_everything() {
     let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
     for seed in 0..16 {
-        for log in [log, life, watching].map(|make| make(seed, 700, 16, RIDERS)) {
+        for log in [log, life, watching, noting].map(|make| make(seed, 700, 16, RIDERS)) {
             for (what, n) in run(&log).1.seen {
                 *seen.entry(what).or_default() += n;
             }
@@ -368,6 +372,8 @@ fn random_logs_reach_everything() {
         "raised",
         "acknowledged",
         "cleared",
+        "note",
+        "cleared with its note",
     ] {
         assert!(seen.get(what).is_some_and(|n| *n > 0), "{what} never happens: {seen:?}");
     }

@@ -62,7 +62,7 @@ impl Desk {
             acknowledged: None,
             cleared: None,
         };
-        changes.push(AlertChange { alert: alert.clone(), at });
+        changes.push(AlertChange { alert: alert.clone(), at, note: None });
         self.open.push(alert);
     }
 
@@ -84,7 +84,7 @@ impl Desk {
             alert.state = AlertState::Cleared;
             alert.change += 1;
             alert.cleared = Some((at, because));
-            changes.push(AlertChange { alert, at });
+            changes.push(AlertChange { alert, at, note: None });
         }
     }
 
@@ -100,7 +100,7 @@ impl Desk {
         alert.state = AlertState::Acknowledged;
         alert.change += 1;
         alert.acknowledged = Some((at, by.clone()));
-        changes.push(AlertChange { alert: alert.clone(), at });
+        changes.push(AlertChange { alert: alert.clone(), at, note: None });
         if alert.kind == AlertKind::WrongPlaceDelivery {
             self.clear(Because::Acknowledged, at, changes, |kind| kind == AlertKind::WrongPlaceDelivery);
         }

@@ -15,6 +15,7 @@ use crate::{
 use std::sync::Arc;
 
 mod away;
+mod notes;
 mod ride;
 
 /// A cell with one order, its timers, and everything that it said.
@@ -389,11 +390,11 @@ fn delivered_elsewhere_stands_until_somebody_takes_note() {
     assert!((scene.said[0].evidence.measure - 2_100.0).abs() < 10.0, "{:?}", scene.said);
     assert_eq!(scene.order().live.status, Status::Completed);
     let version = scene.order().version;
-    scene.act(Action::Acknowledge { alert: 1 });
+    scene.act(Action::Acknowledge { alert: 1, note: None });
     let states: Vec<_> = scene.said.iter().map(|alert| (alert.change, alert.state)).collect();
     assert_eq!(states, [(1, AlertState::Raised), (2, AlertState::Acknowledged), (3, AlertState::Cleared)]);
     assert_eq!(scene.order().version, version + 1);
-    scene.act(Action::Acknowledge { alert: 1 });
+    scene.act(Action::Acknowledge { alert: 1, note: None });
     assert_eq!((scene.order().version, scene.said.len()), (version + 1, 3), "there is nothing to take note of");
 }
 
@@ -414,7 +415,7 @@ fn another_rider_begins_anew() {
     scene.ride(north(1, 5));
     scene.ride((5..12).map(|i| (f64::from(i) * 100.0, 150.0)));
     assert_eq!(scene.kinds(), [AlertKind::OffRoute]);
-    scene.act(Action::Acknowledge { alert: 1 });
+    scene.act(Action::Acknowledge { alert: 1, note: None });
     scene.act(Action::Assign { rider: rider(2) });
     let states: Vec<_> = scene.said.iter().map(|alert| alert.state).collect();
     assert_eq!(states, [AlertState::Raised, AlertState::Acknowledged, AlertState::Cleared]);
