@@ -28,6 +28,16 @@ absolute() {
 # have_node: whether there is Node 20 or newer, with npm.
 have_node() { have node && have npm && [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ]; }
 
+# npm_install FOLDER: what is installed there is what its lock file names, or it is installed anew.
+npm_install() {
+    local folder=$1
+    cmp -s "$folder/package-lock.json" "$folder/node_modules/.trunkline-lock" && return 0
+    say "installing what ${folder#"$ROOT"/}/package-lock.json names"
+    # Nothing that comes with the packages runs: none of them needs to be compiled.
+    (cd "$folder" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2)
+    cp "$folder/package-lock.json" "$folder/node_modules/.trunkline-lock"
+}
+
 require() {
     local tool
     for tool in "$@"; do have "$tool" || fail "$tool is needed and isn't on PATH"; done
@@ -54,6 +64,17 @@ nats_server() {
     PATH=$(dirname "$NATS_SERVER"):$PATH
     export PATH
     say "using $("$NATS_SERVER" --version)"
+}
+
+# screens_in_browser PROFILE: builds the screens and the binary that embeds them, and sets TRUNKLINE, NATS_SERVER and CHROMIUM for programs of
+# web/e2e.
+screens_in_browser() {
+    have_node || fail "Node 20 or newer with npm is needed; this is $(node --version 2>/dev/null || echo none)"
+    "$ROOT/scripts/web"
+    CHROMIUM=$("$ROOT/scripts/chromium" path)
+    nats_server
+    build "$1"
+    export TRUNKLINE NATS_SERVER CHROMIUM
 }
 
 # free_port: a port of 127.0.0.1 that nobody listens on right now.
